@@ -1,0 +1,42 @@
+"""onnxviz explains trained networks from one ONNX file, whatever framework they came from.
+
+``convert`` a model once, ``load`` the file, ask the :class:`Explainer`. Names are imported when they are first used, so
+that ``import onnxviz`` takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from onnxviz import plot
+    from onnxviz.conversion import convert
+    from onnxviz.engine.explainer import Explainer, load
+    from onnxviz.errors import OnnxvizError
+    from onnxviz.explanation import Explanation
+    from onnxviz.image import ImageInput
+    from onnxviz.algorithms.registry import methods
+
+__version__ = "0.1.0"
+__all__ = ["Explainer", "Explanation", "ImageInput", "OnnxvizError", "convert", "load", "methods", "plot"]
+
+_HOMES = {
+    "Explainer": "onnxviz.engine.explainer",
+    "Explanation": "onnxviz.explanation",
+    "ImageInput": "onnxviz.image",
+    "OnnxvizError": "onnxviz.errors",
+    "convert": "onnxviz.conversion",
+    "load": "onnxviz.engine.explainer",
+    "methods": "onnxviz.algorithms.registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("onnxviz.plot")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'onnxviz' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,61 @@
+"""Every refusal of onnxviz is one of these, so that ``except OnnxvizError`` catches them all.
+
+A message says what was asked, what was expected, what came, and the way out.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class OnnxvizError(Exception):
+    """The base of all errors that onnxviz raises on purpose."""
+
+
+class ConversionError(OnnxvizError):
+    """A model cannot be converted."""
+
+
+class UnsupportedModelError(ConversionError, TypeError):
+    """The kind of model (or file) is not one that onnxviz converts."""
+
+
+class UnsupportedOperatorError(ConversionError):
+    """An operator of the graph cannot be lifted to opset 18 or has no gradient rule."""
+
+
+class CheckFailedError(ConversionError):
+    """The converted file does not reproduce the original model's numbers."""
+
+
+class FileFormatError(OnnxvizError, ValueError):
+    """A file is not an explainable ONNX file: damaged, plain ONNX, or of another format version."""
+
+
+class InputError(OnnxvizError, ValueError):
+    """An array does not fit the model's input: rank, shape, dtype, or values that are not finite."""
+
+
+class TargetError(OnnxvizError, ValueError):
+    """A target does not fit the model's output."""
+
+
+class LayerError(OnnxvizError, LookupError):
+    """A layer is unknown, or cannot answer the question (no gradient, no spatial axes)."""
+
+
+class OptionError(OnnxvizError, ValueError):
+    """An argument that selects how something is done has an unknown or impossible value."""
+
+
+class MissingDependencyError(OnnxvizError, ImportError):
+    """A package that this step needs is not installed."""
+
+
+class ProviderError(OnnxvizError, RuntimeError):
+    """An execution provider was asked for that this onnxruntime does not have or could not start."""
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
+    """``"; did you mean 'a', 'b'?"`` for the nearest of the known names, or nothing."""
+    close = get_close_matches(name, list(known), n=most, cutoff=0.5)
+    return f"; did you mean {', '.join(map(repr, close))}?" if close else ""

@@ -1,0 +1,89 @@
+"""What a converter hands over: the one form in which every framework's model enters the pipeline.
+
+A converter (``converters/onnxviz_torch``, ``converters/onnxviz_keras``, ``onnxviz.graph.plain``) turns a model into a
+:class:`Source`; everything after it (:mod:`onnxviz.conversion`) is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Array = npt.NDArray[Any]
+Feeds = Mapping[str, Array]
+
+BATCH = "N"
+"""The name of the symbolic batch dimension, always axis 0 of an input."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer whose output becomes an output of the file.
+
+    ``value`` names the graph's value that holds it; several taps may name the same value, or values that are
+    ``Identity`` of each other (a ``Sequential`` and its last child). ``type`` is the framework's name for the layer,
+    ``parameters`` the number of its own trainable numbers.
+    """
+
+    name: str
+    value: str
+    type: str
+    parameters: int = 0
+
+
+class Reference(Protocol):
+    """The original model, asked for the numbers that the file must reproduce.
+
+    Values are known by the names of inputs, outputs and taps. All arrays keep the framework's own layout.
+    """
+
+    def run(self, feeds: Feeds) -> dict[str, Array]:
+        """Values of all outputs and all taps for these inputs; where both share a name, the output."""
+        ...
+
+    def gradient(self, feeds: Feeds, of: Mapping[str, Array], wrt: Sequence[str]) -> dict[str, Array] | None:
+        """d Σ (cotangent · value) / d wrt, by the framework's own differentiation; None if it has none.
+
+        ``of`` maps names of outputs or taps to their cotangents, ``wrt`` names float inputs or taps.
+        A name of ``wrt`` that the sum does not depend on gets zeros.
+        """
+        ...
+
+
+@dataclass
+class Source:
+    """A model in ONNX form, with what is known of where it came from.
+
+    Attributes:
+        model: the forward pass at opset 18 without model-local functions. Graph inputs are the model's inputs under
+            their public names; where the batch may vary, axis 0 of each input is the symbol ``"N"``. Graph outputs
+            include each value named in ``outputs`` and ``taps`` (their order does not matter).
+        outputs: the model's own outputs: public name → value name in the graph, in the model's order.
+        taps: the layers, in the order in which they were computed (inner before outer).
+        framework: ``"pytorch"``, ``"keras"`` or ``"onnx"``.
+        versions: package → version of what took part in the export.
+        example: one set of inputs, from the user or seeded; its batch size is legal for the model.
+        reference: the original model.
+        notes: sentences for the user about what was decided on the way (a batch kept static, a layer left out).
+    """
+
+    model: ir.Model
+    outputs: dict[str, str]
+    taps: list[Tap]
+    framework: str
+    versions: dict[str, str]
+    example: dict[str, Array]
+    reference: Reference
+    notes: list[str] = field(default_factory=list)
+
+
+def seeded(shape: Sequence[int], dtype: npt.DTypeLike = np.float32, *, seed: int = 0) -> Array:
+    """Numbers from N(0, 1) of the given shape: what a model is fed when the user gave no example."""
+    return np.random.default_rng(seed).standard_normal(tuple(shape)).astype(dtype)
