@@ -1,0 +1,124 @@
+"""Reverse-mode differentiation of an ONNX graph. Names no operator: those are in :mod:`onnxviz.gradient.rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import onnx_ir as ir
+
+from onnxviz.errors import UnsupportedOperatorError
+from onnxviz.gradient.registry import NO_GRADIENT, VJPS, Rule, describe
+from onnxviz.gradient.tape import Ops
+
+FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+
+
+def operands(node: ir.Node) -> list[ir.Value]:
+    """The values that a node reads: its inputs, and what the bodies of If, Loop and Scan take from outside."""
+    inner = (n for attr in node.attributes.values() for graph in _graphs(attr) for n in graph.all_nodes())
+    return [x for reader in (node, *inner) for x in reader.inputs if x is not None]
+
+
+def _graphs(attr: ir.Attr) -> list[ir.Graph]:
+    if attr.type == ir.AttributeType.GRAPH:
+        return [attr.as_graph()]
+    return list(attr.as_graphs()) if attr.type == ir.AttributeType.GRAPHS else []
+
+
+def downstream(values: Iterable[ir.Value], nodes: Iterable[ir.Node]) -> set[ir.Value]:
+    """The float values that depend on any of ``values`` through floats, these included."""
+    reached = {value for value in values if value.dtype in FLOATS}
+    for node in nodes:
+        if any(x in reached for x in operands(node)) and (node.domain, node.op_type) not in NO_GRADIENT:
+            reached.update(y for y in node.outputs if y.dtype in FLOATS)
+    return reached
+
+
+def upstream(values: Iterable[ir.Value], nodes: Iterable[ir.Node]) -> set[ir.Node]:
+    """The nodes that any of ``values`` depends on."""
+    reached, found = set(values), set()
+    for node in reversed(list(nodes)):
+        if any(y in reached for y in node.outputs):
+            found.add(node)
+            reached.update(operands(node))
+    return found
+
+
+def missing_rules(
+    nodes: Iterable[ir.Node], active: set[ir.Value], rules: Mapping[tuple[str, str], Rule] = VJPS
+) -> list[ir.Node]:
+    """The nodes that a gradient would have to pass and that have no rule."""
+    return [
+        node
+        for node in nodes
+        if (node.domain, node.op_type) not in rules
+        and any(x in active for x in operands(node))
+        and any(y in active for y in node.outputs)
+    ]
+
+
+def backward(
+    op: Ops,
+    nodes: Iterable[ir.Node],
+    cotangents: Mapping[ir.Value, ir.Value],
+    wrt: Iterable[ir.Value],
+    names: Mapping[ir.Value, str],
+    rules: Mapping[tuple[str, str], Rule] = VJPS,
+) -> dict[ir.Value, ir.Value]:
+    """Append to ``op`` the gradient of Σ (cotangent · value) with respect to each value of ``wrt``.
+
+    Args:
+        op: where the nodes go.
+        nodes: the forward pass in topological order.
+        cotangents: value → its cotangent (a seed), of the same shape.
+        wrt: inputs or intermediate values.
+        names: what the total gradient of a value is called. A named total is one value that all who read the
+            gradient read, so that replacing it replaces the gradient of that value everywhere.
+        rules: the table of rules.
+
+    Returns:
+        Value → total gradient, without the values of ``wrt`` that nothing depends on.
+    """
+    nodes = list(nodes)
+    wrt = set(wrt)
+    active = downstream(wrt, nodes)
+    parts: dict[ir.Value, list[ir.Value]] = {value: [seed] for value, seed in cotangents.items()}
+    totals: dict[ir.Value, ir.Value] = {}
+    taken = set(cotangents.values())
+
+    def total(value: ir.Value) -> ir.Value | None:
+        if value not in totals and value in parts:
+            result = parts[value][0]
+            for part in parts[value][1:]:
+                result = op.Add(result, part)
+            if value in names:
+                if result in taken:
+                    result = op.Identity(result)
+                result.name = names[value]
+            if result.shape is None and value.shape is not None:
+                result.shape = ir.Shape(value.shape)
+            taken.add(result)
+            totals[value] = result
+        return totals.get(value)
+
+    for node in reversed(nodes):
+        if not any(x in active for x in node.inputs):
+            continue
+        dys = [total(y) if y in active else None for y in node.outputs]
+        if all(dy is None for dy in dys) or (node.domain, node.op_type) in NO_GRADIENT:
+            continue
+        rule = rules[node.domain, node.op_type]
+        if not rule.multiple and any(dy is not None for dy in dys[1:]):
+            raise UnsupportedOperatorError(f"{describe(node)} has no gradient through its further outputs")
+        gradients = rule.apply(op, node, dys)
+        for i, x in enumerate(node.inputs):
+            if x not in active or x is None:
+                continue
+            dx = gradients[i] if i < len(gradients) else None
+            if dx is None:
+                raise UnsupportedOperatorError(
+                    f"{describe(node)} has no gradient with respect to its input {i} ({x.name!r}), which is computed "
+                    f"from the model's input"
+                )
+            parts.setdefault(x, []).append(op.unbroadcast(dx, x, node.outputs[0]) if rule.broadcast else dx)
+    return {value: grad for value in wrt if (grad := total(value)) is not None}

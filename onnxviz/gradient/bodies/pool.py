@@ -1,0 +1,59 @@
+"""Gradients of pooling. ONNX Runtime's own live in the default domain, where a file can define no function."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnxviz.gradient.bodies.convolution import transposed_convolution
+from onnxviz.gradient.tape import BodyOps, static_dims
+from onnxviz.gradient.training_ops import training_op
+
+
+@training_op("MaxPoolGrad")
+def max_pool_grad(
+    op: BodyOps, dy: ir.Value, x: ir.Value, *,
+    kernel_shape: list[int], strides: list[int], pads: list[int], dilations: list[int], ceil_mode: int,
+) -> ir.Value:
+    """Each dy goes to the pixel that won its window, the first of several; overlapping windows add up."""
+    _, winners = op.several(
+        "MaxPool", 2, x, kernel_shape=kernel_shape, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil_mode
+    )
+    return op.scatter_back(dy, winners, x)
+
+
+@training_op("AveragePoolGrad")
+def average_pool_grad(
+    op: BodyOps, dy: ir.Value, x: ir.Value, *,
+    kernel_shape: list[int], strides: list[int], pads: list[int], ceil_mode: int, count_include_pad: int,
+) -> ir.Value:
+    """Each pixel of a window gets dy divided by the number of pixels that the window's mean was taken over."""
+    n = len(kernel_shape)
+    channels, *sizes = static_dims(x, 1)
+    windows = static_dims(dy, 2)
+    counts = reduce(np.multiply.outer, [
+        _counts(windows[i], sizes[i], kernel_shape[i], strides[i], pads[i], pads[i + n], count_include_pad)
+        for i in range(n)
+    ])
+    area = float(np.prod(kernel_shape))
+    share = op.Div(dy, area) if np.all(counts == area) else op.Div(dy, op.cast_like(op.constant(counts), dy))
+    # Channels become samples, so that one 1 × 1 × k kernel of ones serves them all.
+    spread = transposed_convolution(
+        op, op.Reshape(share, [-1, 1, *windows]),
+        op.cast_like(op.constant(np.ones((1, 1, *kernel_shape), np.float32)), dy),
+        windows=windows, sizes=sizes, reach=[k - 1 for k in kernel_shape], strides=strides, pads=pads,
+        dilations=[1] * n, group=1,
+    )
+    return op.Reshape(spread, [-1, channels, *sizes])
+
+
+def _counts(
+    windows: int, size: int, kernel: int, stride: int, begin: int, end: int, include_pad: int
+) -> npt.NDArray[np.float32]:
+    """How many pixels each window covers along one axis; pads count if asked for, what lies behind them never."""
+    first = np.arange(windows) * stride - begin
+    last = np.minimum(first + kernel, size + (end if include_pad else 0))
+    return (last - (first if include_pad else np.maximum(first, 0))).astype(np.float32)

@@ -1,0 +1,5 @@
+"""One module per family of operators; importing this package registers them all."""
+
+from onnxviz.gradient.rules import activation, elementwise, index, linear, norm, pool, reduce, resize, shape
+
+__all__ = ["activation", "elementwise", "index", "linear", "norm", "pool", "reduce", "resize", "shape"]

@@ -1,0 +1,145 @@
+"""Taking, padding and replacing elements: each gradient goes back to the position that its element came from."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import onnx_ir as ir
+
+from onnxviz.gradient.registry import Gradients, unsupported, vjp
+from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
+
+_UNBOUNDED = 2**31 - 1
+"""Exporters write "to the end" as any number from here on."""
+
+_BACKWARDS = -(2**31)
+
+
+@vjp("Slice")
+def slices(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, starts: ir.Value, ends: ir.Value, axes: ir.Value | None = None,
+    steps: ir.Value | None = None,
+) -> Gradients:
+    """Of a slice in steps of 1 dy is padded with zeros to the size of x; of others each element is sent back."""
+    pads = _left_out(x, starts, ends, axes, steps)
+    if pads is None:
+        return op.scatter_back(dy, op.Slice(op.positions(x), starts, ends, axes, steps), x)
+    return op.Pad(dy, pads) if any(pads) else dy
+
+
+def _left_out(
+    x: ir.Value, starts: ir.Value, ends: ir.Value, axes: ir.Value | None, steps: ir.Value | None
+) -> list[int] | None:
+    """How much a slice leaves out before and after, as pads; None where it has steps or only the run can tell."""
+    sizes = dims(x)
+    first, last = constant_ints(starts), constant_ints(ends)
+    along = list(range(len(sizes))) if axes is None else constant_ints(axes)
+    by = [1] if steps is None else constant_ints(steps)
+    if first is None or last is None or along is None or by is None or set(by) != {1}:
+        return None
+    before, after = [0] * len(sizes), [0] * len(sizes)
+    for axis, start, end in zip(along, first, last, strict=False):
+        size = sizes[axis]
+        if start == 0 and end >= _UNBOUNDED:
+            continue
+        if not isinstance(size, int):
+            return None
+        begin, stop, _ = slice(start, end).indices(size)
+        before[axis], after[axis] = begin, size - max(begin, stop)
+    return before + after
+
+
+@vjp("Pad")
+def pad(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, pads: ir.Value, value: ir.Value | None = None,
+    axes: ir.Value | None = None, *, mode: str = "constant",
+) -> Gradients:
+    """Constant margins are cut off again; reflected and repeated ones are folded back onto what they copy."""
+    given = constant_ints(pads)
+    if mode == "constant":
+        return op.Pad(dy, op.Neg(pads) if given is None else [-p for p in given], None, axes)
+    along = list(range(len(dims(x)))) if axes is None else constant_ints(axes)
+    if mode not in {"reflect", "edge"} or given is None or along is None or min(given) < 0:
+        raise unsupported(y, f"supports mode={mode!r} not at all or only with constant pads ≥ 0 (pads: {given})")
+    for i, axis in enumerate(along):
+        dy = _folded(op, dy, x, axis % len(dims(x)), given[i], given[i + len(along)], mode)
+    return dy
+
+
+def _folded(op: Ops, dy: ir.Value, x: ir.Value, axis: int, begin: int, end: int, mode: str) -> ir.Value:
+    """dy without its margins along one axis, what was there added to the elements that they copy."""
+    if begin == end == 0:
+        return dy
+    size = static_dims(x, axis)[0]
+
+    def margin(start: int, stop: int, offset: int) -> ir.Value:
+        """dy[start:stop], backwards or summed, put at ``offset``."""
+        if mode == "reflect":
+            part, length = op.Slice(dy, [stop - 1], [start - 1 if start else _BACKWARDS], [axis], [-1]), stop - start
+        else:
+            part, length = op.ReduceSum(op.Slice(dy, [start], [stop], [axis]), [axis], keepdims=1), 1
+        return op.Pad(part, [offset, size - offset - length], None, [axis])
+
+    parts = [op.Slice(dy, [begin], [begin + size], [axis])]
+    if begin:
+        parts.append(margin(0, begin, 1 if mode == "reflect" else 0))
+    if end:
+        parts.append(margin(begin + size, begin + size + end, size - 1 - (end if mode == "reflect" else 0)))
+    return reduce(op.Add, parts)
+
+
+@vjp("Gather")
+def gather(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, axis: int = 0) -> Gradients:
+    """Rows of x by number. Around one constant row zeros are put; others add up where they were taken from."""
+    sizes, rows = dims(x), constant_ints(indices)
+    axis %= len(sizes)
+    size = sizes[axis]
+    symbolic = sum(not isinstance(each, int) for each in sizes)
+    if rows is None or len(rows) != 1 or not isinstance(size, int) or symbolic > 1:
+        return op.scatter_back(dy, op.Gather(op.positions(x), indices, axis=axis), x)
+    row = rows[0] % size
+    thin = [1 if i == axis else each if isinstance(each, int) else -1 for i, each in enumerate(sizes)]
+    return op.Pad(op.Reshape(dy, thin), [row, size - 1 - row], None, [axis])
+
+
+@vjp("GatherElements")
+def gather_elements(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, axis: int = 0
+) -> Gradients:
+    """Elements of x by their number along the axis."""
+    return op.ScatterElements(op.zeros_like(x), indices, dy, axis=axis, reduction="add")
+
+
+@vjp("GatherND")
+def gather_nd(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, batch_dims: int = 0
+) -> Gradients:
+    """Elements or slices of x by their coordinates."""
+    return op.scatter_back(dy, op.GatherND(op.positions(x), indices, batch_dims=batch_dims), x)
+
+
+@vjp("ScatterElements")
+def scatter_elements(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, updates: ir.Value, *,
+    axis: int = 0, reduction: str = "none",
+) -> Gradients:
+    """y is x with elements replaced by the updates, or with these added."""
+    given = op.GatherElements(dy, indices, axis=axis)
+    kept = op.ScatterElements(dy, indices, op.zeros_like(updates), axis=axis)
+    return _scattered(y, dy, kept, given, reduction)
+
+
+@vjp("ScatterND")
+def scatter_nd(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, updates: ir.Value, *, reduction: str = "none"
+) -> Gradients:
+    """y is x with elements or slices replaced by the updates, or with these added."""
+    kept = op.ScatterND(dy, indices, op.zeros_like(updates))
+    return _scattered(y, dy, kept, op.GatherND(dy, indices), reduction)
+
+
+def _scattered(y: ir.Value, dy: ir.Value, kept: ir.Value, given: ir.Value, reduction: str) -> Gradients:
+    """The gradients of x and of the updates; where several updates meet, only their sum has one."""
+    if reduction not in {"none", "add"}:
+        raise unsupported(y, f"does not support reduction={reduction!r} (supported: 'none', 'add')")
+    return dy if reduction == "add" else kept, None, given

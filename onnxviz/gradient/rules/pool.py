@@ -1,0 +1,54 @@
+"""Pooling. Windows are described as ONNX does; the gradients are functions of the project's domain."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from onnxviz.gradient.registry import Gradients, vjp
+from onnxviz.gradient.rules.linear import explicit_pads
+from onnxviz.gradient.tape import Ops, dims, static_dims
+
+
+@vjp("MaxPool")
+def max_pool(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *,
+    kernel_shape: list[int], strides: list[int] | None = None, pads: list[int] | None = None,
+    dilations: list[int] | None = None, ceil_mode: int = 0, storage_order: int = 0, auto_pad: str = "NOTSET",
+) -> Gradients:
+    """y is the largest pixel of each window. ``storage_order`` only numbers the indices, a second output."""
+    n = len(kernel_shape)
+    return op.MaxPoolGrad(
+        dy, x, kernel_shape=kernel_shape, strides=strides or [1] * n, pads=explicit_pads(y, pads, auto_pad, n),
+        dilations=dilations or [1] * n, ceil_mode=ceil_mode,
+    )
+
+
+@vjp("GlobalMaxPool")
+def global_max_pool(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
+    """y is the largest pixel of each channel: one window."""
+    kernel = static_dims(x, 2)
+    n = len(kernel)
+    return op.MaxPoolGrad(
+        dy, x, kernel_shape=kernel, strides=[1] * n, pads=[0] * 2 * n, dilations=[1] * n, ceil_mode=0
+    )
+
+
+@vjp("AveragePool")
+def average_pool(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *,
+    kernel_shape: list[int], strides: list[int] | None = None, pads: list[int] | None = None,
+    ceil_mode: int = 0, count_include_pad: int = 0, auto_pad: str = "NOTSET",
+) -> Gradients:
+    """y is the mean of each window, over the image's pixels or with the pads."""
+    n = len(kernel_shape)
+    return op.AveragePoolGrad(
+        dy, x, kernel_shape=kernel_shape, strides=strides or [1] * n, pads=explicit_pads(y, pads, auto_pad, n),
+        ceil_mode=ceil_mode, count_include_pad=count_include_pad,
+    )
+
+
+@vjp("GlobalAveragePool")
+def global_average_pool(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
+    """y is the mean over the spatial axes: dx = dy/n at each pixel."""
+    axes = range(2, len(dims(x)))
+    return op.expand_along(op.Div(dy, op.count(x, axes, dy)), x, axes)

@@ -1,0 +1,97 @@
+"""Rearranging elements: each goes back to where it came from."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxviz.gradient.registry import Gradients, vjp
+from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
+
+
+@vjp("Reshape")
+def reshape(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, shape: ir.Value, *, allowzero: int = 0
+) -> Gradients:
+    """The same elements in another shape."""
+    return op.reshape_like(dy, x)
+
+
+@vjp("Flatten")
+def flatten(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, axis: int = 1) -> Gradients:
+    """The axes before ``axis`` and those from it on, each as one."""
+    return op.reshape_like(dy, x)
+
+
+@vjp("Squeeze", "Unsqueeze")
+def unit_axes(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: ir.Value | None = None) -> Gradients:
+    """Axes of size 1, taken away or put in."""
+    return op.reshape_like(dy, x)
+
+
+@vjp("Transpose")
+def transpose(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, perm: list[int] | None = None) -> Gradients:
+    """Axis i of y is axis perm[i] of x."""
+    order = perm or list(reversed(range(len(dims(x)))))
+    return op.Transpose(dy, perm=[order.index(axis) for axis in range(len(order))])
+
+
+@vjp("DepthToSpace")
+def depth_to_space(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, blocksize: int, mode: str = "DCR"
+) -> Gradients:
+    """Channels become blocks of b × b pixels: (b, b, C) → C in mode DCR, (C, b, b) → C in mode CRD."""
+    if mode == "DCR":
+        return op.SpaceToDepth(dy, blocksize=blocksize)
+    channels, height, width = static_dims(y, 1)
+    b = blocksize
+    blocks = op.Reshape(dy, [-1, channels, height // b, b, width // b, b])
+    return op.reshape_like(op.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), x)
+
+
+@vjp("SpaceToDepth")
+def space_to_depth(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, blocksize: int) -> Gradients:
+    """Blocks of b × b pixels become channels."""
+    return op.DepthToSpace(dy, blocksize=blocksize)
+
+
+# ----- parts and wholes -----
+
+
+@vjp("Concat")
+def concat(op: Ops, dy: ir.Value, y: ir.Value, *xs: ir.Value, axis: int) -> Gradients:
+    """Each part gets its piece of dy."""
+    if len(xs) == 1:
+        return dy
+    sizes = [dims(x)[axis] for x in xs]
+    if all(isinstance(size, int) for size in sizes):
+        lengths = op.constant(np.array(sizes, np.int64))
+    else:
+        lengths = op.Concat(*(op.Gather(op.shape_of(x), [axis]) for x in xs), axis=0)
+    return op.several("Split", len(xs), dy, lengths, axis=axis)
+
+
+@vjp("Split", multiple=True)
+def split(
+    op: Ops, dys: tuple[ir.Value | None, ...], ys: tuple[ir.Value, ...], x: ir.Value, lengths: ir.Value | None = None, *,
+    axis: int = 0, num_outputs: int | None = None,
+) -> Gradients:
+    """The pieces' gradients side by side, zeros where a piece is not used."""
+    parts = [op.zeros_like(y) if dy is None else dy for dy, y in zip(dys, ys, strict=True)]
+    return op.Concat(*parts, axis=axis)
+
+
+@vjp("Expand")
+def expand(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, shape: ir.Value) -> Gradients:
+    """Copies of x along some axes: their gradients add up."""
+    return op.unbroadcast(dy, x, y)
+
+
+@vjp("Tile")
+def tile(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, repeats: ir.Value) -> Gradients:
+    """Copies of x side by side along each axis: their gradients add up."""
+    copies, sizes = constant_ints(repeats), dims(x)
+    if copies is None or sum(not isinstance(size, int) for size in sizes) > 1:
+        return op.scatter_back(dy, op.Tile(op.positions(x), repeats), x)
+    pairs = [[n, size if isinstance(size, int) else -1] for n, size in zip(copies, sizes, strict=True)]
+    return op.ReduceSum(op.Reshape(dy, sum(pairs, [])), [2 * i for i in range(len(sizes))], keepdims=0)
