@@ -1,0 +1,112 @@
+"""What all methods share: the checked input and target, and the way from an engine's answer to an Explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxviz.bundle import Input, Layer, Output, Tensor, grad_name
+from onnxviz.engine.core import Engine, Head
+from onnxviz.engine.cut import Sketch
+from onnxviz.engine.inputs import as_feeds
+from onnxviz.engine.layers import LayerTable
+from onnxviz.engine.targets import Of, choose_output
+from onnxviz.errors import InputError, LayerError
+from onnxviz.explanation import Explanation
+
+
+@dataclass(frozen=True)
+class Question:
+    """One call of a method: an input and a target on an engine.
+
+    Attributes:
+        engine: of the file.
+        x: input as the user passed it.
+        target: see :meth:`onnxviz.Explainer.gradient`.
+        output: the name of the output, where the model has several with a gradient.
+        of: ``"logits"`` or ``"probability"``.
+    """
+
+    engine: Engine
+    x: Any
+    target: Any
+    output: str | None
+    of: Of
+
+    @property
+    def layers(self) -> LayerTable:
+        """The file's layers."""
+        return LayerTable(self.engine.bundle.manifest.layers)
+
+    def input(self) -> Input:
+        """The input that gradients are taken of: the first that has one."""
+        for tensor in self.engine.bundle.manifest.inputs:
+            if tensor.has_gradient:
+                return tensor
+        raise LayerError(
+            "no input of this model has a gradient (its inputs are integers, or the file was converted without). Explain "
+            f"a layer instead, layer={next((t.name for t in self.layers if t.has_gradient), '…')!r}"
+        )
+
+    def where(self, layer: str | int | None) -> Tensor:
+        """The input, or the named layer, which must have a gradient."""
+        return self.input() if layer is None else self.layers.explainable(layer)
+
+    def ask(
+        self, method: str, head: Callable[[Sketch, str], str], *, at: Tensor, axes: tuple[str | None, ...],
+        key: Hashable = (), options: Mapping[str, Any] | None = None, overlay: str | None = None, batch_axis: int = 0,
+    ) -> Explanation:
+        """Ask the engine.
+
+        Args:
+            method: its name, for the result.
+            head: from a sketch and the name of the gradient at ``at`` to the name of the result.
+            at: input or layer whose gradient is read.
+            axes: the roles of the result's axes for one target.
+            key: tells heads of one method apart.
+            options: for the result.
+            overlay: how the backward pass is rewritten.
+            batch_axis: which axis of the result is the batch.
+        """
+        manifest = self.engine.bundle.manifest
+        output: Output = choose_output(manifest, self.output)
+        feeds, batch = as_feeds(self.x, manifest)
+        gradient = grad_name(at.value)
+        reads = (at.value, gradient) if isinstance(at, Layer) else (gradient,)
+        answer = self.engine.attribute(
+            feeds, batch, self.target, Head((method, at.value, key), reads, lambda sketch: head(sketch, gradient)),
+            output=output, of=self.of, overlay=overlay, batch_axis=batch_axis,
+        )  # fmt: skip
+        several = answer.values.ndim > len(axes)
+        details: dict[str, Any] = {"of": self.of, "output": output.name, **(options or {})}
+        if overlay:
+            details["rewritten"] = answer.rewritten
+        return Explanation(
+            values=answer.values,
+            axes=(axes[0], "target", *axes[1:]) if several else axes,
+            method=method,
+            target=answer.target,
+            score=answer.score,
+            layer=at.name if isinstance(at, Layer) else None,
+            options=details,
+            provider=self.engine.provider,
+            class_names=manifest.classes,
+        )
+
+
+def roles(tensor: Tensor) -> tuple[str | None, ...]:
+    """The role of each axis of a tensor, by name."""
+    axes = tensor.axes
+    named = {axes.batch: "batch", axes.channel: "channel", **dict.fromkeys(axes.spatial, "spatial")}
+    return tuple(named.get(i) for i in range(len(tensor.shape)))
+
+
+def spatial_size(tensor: Tensor) -> list[int]:
+    """The sizes of the spatial axes, which must be fixed."""
+    sizes = [tensor.shape[i] for i in tensor.axes.spatial]
+    fixed = [size for size in sizes if isinstance(size, int)]
+    if len(fixed) != len(sizes):
+        raise InputError(f"the spatial sizes of {tensor.name!r} are not fixed ({list(tensor.shape)})")
+    return fixed
+

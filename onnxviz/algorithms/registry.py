@@ -1,0 +1,55 @@
+"""The methods by name: what ``ex.explain(x, method=…)`` accepts and ``ov.methods()`` lists."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from onnxviz.errors import OptionError, nearest
+from onnxviz.explanation import Explanation
+from onnxviz.algorithms import cam, gradients
+from onnxviz.algorithms.question import Question
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method: its name, what it computes in one sentence, its options with their defaults."""
+
+    name: str
+    summary: str
+    options: dict[str, Any]
+    function: Callable[..., Explanation]
+
+
+def _method(function: Callable[..., Explanation]) -> Method:
+    summary = (function.__doc__ or "").partition("\n\n")[0].strip()
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    return Method(function.__name__, summary, {p.name: p.default for p in parameters}, function)
+
+
+METHODS: dict[str, Method] = {
+    function.__name__: _method(function)
+    for function in (
+        gradients.gradient, gradients.saliency, gradients.guided_backprop, gradients.deconvnet, cam.grad_cam,
+    )
+}  # fmt: skip
+
+
+def methods() -> tuple[Method, ...]:
+    """All methods, with their options and defaults."""
+    return tuple(METHODS.values())
+
+
+def explain_by_name(question: Question, method: str, options: dict[str, Any]) -> Explanation:
+    """Call a method by its name; raises OptionError for an unknown name or option."""
+    if method not in METHODS:
+        raise OptionError(f"there is no method {method!r}; methods: {', '.join(METHODS)}{nearest(str(method), METHODS)}")
+    chosen = METHODS[method]
+    if unknown := sorted(options.keys() - chosen.options.keys()):
+        raise OptionError(
+            f"{method} has no option {unknown[0]!r}; options: {', '.join(chosen.options) or 'none'}"
+            f"{nearest(unknown[0], chosen.options)}"
+        )
+    return chosen.function(question, **options)

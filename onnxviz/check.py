@@ -1,0 +1,353 @@
+"""The check at the end of every conversion: the file is run against the model that it came from.
+
+Layer values must agree to 1e-4 of each layer's largest absolute value on every input. Gradients cannot be held to that on
+every input: ReLU, Clip and MaxPool have kinks, and where a value lies within rounding of one, two correct programs
+disagree by a whole term. A wrong rule errs everywhere. So the gradient must agree on up to eight seeded inputs in its
+median and its direction, and on one of them everywhere; where kinks are so many that this cannot tell, each stage
+between neighbouring layers is checked by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxviz.bundle import Layer, Manifest, Output, Tensor, grad_name, read, seed_name
+from onnxviz.engine.core import Engine
+from onnxviz.engine.session import CPU
+from onnxviz.errors import CheckFailedError
+from onnxviz.graph.probe import with_batch
+from onnxviz.source import Array, Feeds, Source
+
+TRIALS = 8
+EVERYWHERE, MEDIAN, COSINE = 1e-4, 1e-6, 0.999
+"""Bars for float32: largest and median difference, relative to the largest absolute value, and direction."""
+HALF = 2e-2
+"""The bar for everything in float16 and bfloat16, which have 10 and 7 bits."""
+DIRECTIONAL = 1e-2
+"""The bar for finite differences in float32, relative to gradient norm times step."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one array is from another, relative to the other's largest absolute value."""
+
+    largest: float
+    median: float
+    cosine: float
+
+    @classmethod
+    def between(cls, got: Array, expected: Array) -> Difference:
+        """Compare; infinities and NaN must stand in the same places."""
+        a, b = np.asarray(got, np.float64).ravel(), np.asarray(expected, np.float64).ravel()
+        if a.shape != b.shape:
+            return cls(np.inf, np.inf, 0.0)
+        finite = np.isfinite(b)
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+            return cls(np.inf, np.inf, 0.0)
+        a, b = a[finite], b[finite]
+        scale = float(np.abs(b).max(initial=0.0))
+        if scale == 0.0:
+            largest = float(np.abs(a).max(initial=0.0))
+            return cls(largest, largest, float(largest == 0.0))
+        error = np.abs(a - b) / scale
+        norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+        return cls(float(error.max()), float(np.median(error)), float(a @ b) / norms if norms else 0.0)
+
+    def passes_everywhere(self, *, half: bool) -> bool:
+        """Whether no entry differs by more than rounding explains."""
+        return self.largest <= (HALF if half else EVERYWHERE)
+
+    def passes_mostly(self, *, half: bool) -> bool:
+        """Whether the two are the same but for a few entries: a wrong rule is not."""
+        return self.median <= (HALF if half else MEDIAN) and self.cosine >= COSINE
+
+
+class Check:
+    """Runs the file at ``path`` against ``source.reference``."""
+
+    def __init__(self, source: Source, manifest: Manifest, path: Path) -> None:
+        self.source = source
+        self.manifest = manifest
+        self.engine = Engine(read(path), providers=[CPU], max_sessions=4)
+        self.batches = (manifest.static_batch,) if manifest.static_batch else _batches(source.example)
+
+    def run(self) -> dict[str, Any]:
+        """The residuals for the metadata.
+
+        Raises:
+            CheckFailedError: naming the first layer whose values differ, or the gradient.
+        """
+        try:
+            residuals = self._values()
+            if any(o.has_gradient for o in self.manifest.outputs):
+                residuals["gradient"] = self._gradient()
+            residuals["recipe"] = recipe(self.source.example)
+            return residuals
+        finally:
+            self.engine.close()
+
+    # ----- values -----
+
+    def _values(self) -> dict[str, Any]:
+        outputs: dict[str, float] = {}
+        layers: dict[str, float] = {}
+        tensors: list[Tensor] = [*self.manifest.layers, *self.manifest.outputs]
+        for seed, batch in enumerate(self.batches):
+            feeds = drawn(self.source.example, seed, batch)
+            expected = self.source.reference.run(feeds)
+            got = self.engine.forward(feeds, [t.value for t in tensors])
+            for tensor in tensors:
+                found = Difference.between(got[tensor.value], expected[tensor.name])
+                table = layers if isinstance(tensor, Layer) else outputs
+                table[tensor.name] = max(table.get(tensor.name, 0.0), found.largest)
+                if not found.passes_everywhere(half=_is_half(tensor)):
+                    kind = f"layer {tensor.name!r} ({tensor.type})" if isinstance(tensor, Layer) else f"output {tensor.name!r}"
+                    raise CheckFailedError(
+                        f"the converted file computes something else than the {self.source.framework} model: {kind} is the "
+                        f"first that differs, by {found.largest:.1e} of its largest absolute value (the bar is "
+                        f"{EVERYWHERE:.0e}) at batch {batch}. Nothing was written. If the model is random at inference "
+                        f"(dropout that stays on, sampling), make it deterministic; otherwise this is a bug in the export"
+                    )
+        return {"outputs": outputs, "layers": layers}
+
+    # ----- gradient -----
+
+    def _gradient(self) -> dict[str, Any]:
+        roots = self._roots()
+        best: Difference | None = None
+        worst_median, worst_cosine = 0.0, 1.0
+        for trial in range(TRIALS):
+            feeds = drawn(self.source.example, trial, self.batches[0])
+            got, expected = self._both_gradients(feeds, trial, roots)
+            if expected is None:
+                return self._finite_differences(roots)
+            found = Difference.between(_flat(got), _flat(expected))
+            half = any(_is_half(t) for t in roots)
+            if not found.passes_mostly(half=half):
+                self._raise_gradient(found, trial)
+            worst_median, worst_cosine = max(worst_median, found.median), min(worst_cosine, found.cosine)
+            best = found if best is None or found.largest < best.largest else best
+            if best.passes_everywhere(half=half):
+                break
+        assert best is not None
+        result = {
+            "of": [t.name for t in roots], "max": best.largest, "median": worst_median, "cosine": worst_cosine,
+            "inputs": trial + 1, "by": "autograd",
+        }  # fmt: skip
+        if not best.passes_everywhere(half=any(_is_half(t) for t in roots)):
+            result |= {"by": "autograd, stage by stage", "stages": self._stages()}
+        return result
+
+    def _roots(self) -> list[Tensor]:
+        """What the gradient is compared at: the inputs that have one, else the first layer that has."""
+        inputs = [t for t in self.manifest.inputs if t.has_gradient]
+        return list(inputs) or [t for t in self.manifest.layers if t.has_gradient][:1]
+
+    def _both_gradients(
+        self, feeds: Feeds, trial: int, roots: Sequence[Tensor]
+    ) -> tuple[list[Array], list[Array] | None]:
+        outputs = [o for o in self.manifest.outputs if o.has_gradient]
+        values = self.engine.forward(feeds, [n for o in outputs for n in (o.value, o.logits)])
+        rng = np.random.default_rng([trial, 1])
+        cotangents = {o.name: _normal(rng, values[o.value]) for o in outputs}
+        theirs = self.source.reference.gradient(feeds, cotangents, [t.name for t in roots])
+        seeds = {seed_name(o.name): logits_cotangent(o, values, cotangents[o.name]) for o in outputs}
+        ours = self.engine.linear(feeds, seeds, [t.value for t in roots])
+        return [ours[t.value] for t in roots], None if theirs is None else [theirs[t.name] for t in roots]
+
+    def _raise_gradient(self, found: Difference, trial: int) -> None:
+        first = ""
+        try:
+            self._stages()
+        except CheckFailedError as error:
+            first = f" {error}"
+        raise CheckFailedError(
+            f"the gradient in the converted file is not the {self.source.framework} model's: on seeded input {trial} the median "
+            f"difference is {found.median:.1e} of the largest entry (bar {MEDIAN:.0e}) and the cosine {found.cosine:.6f} (bar "
+            f"{COSINE}).{first} Nothing was written; convert with gradient=False to have the layers' values alone"
+        )
+
+    def _stages(self) -> dict[str, float]:
+        """Each layer's derivative with respect to the layers before it, from the framework's values of those."""
+        stages: dict[str, float] = {}
+        for layer, parents in self._neighbours():
+            best = Difference(np.inf, np.inf, 0.0)
+            for trial in range(TRIALS):
+                feeds = drawn(self.source.example, trial, self.batches[0])
+                values = self.source.reference.run(feeds)
+                cotangent = _normal(np.random.default_rng([trial, 2]), values[layer.name])
+                theirs = self.source.reference.gradient(feeds, {layer.name: cotangent}, [p.name for p in parents])
+                if theirs is None:
+                    return stages
+                given = {p.value: values[p.name] for p in parents if isinstance(p, Layer)}
+                ours = self.engine.linear(
+                    {**feeds, **given}, {grad_name(layer.value): cotangent}, [p.value for p in parents]
+                )
+                found = Difference.between(
+                    _flat([ours[p.value] for p in parents]), _flat([theirs[p.name] for p in parents])
+                )
+                best = min(best, found, key=lambda d: d.largest)
+                if best.passes_everywhere(half=_is_half(layer)):
+                    break
+            if not best.passes_everywhere(half=_is_half(layer)):
+                raise CheckFailedError(
+                    f"The derivative of layer {layer.name!r} ({layer.type}, {layer.operator}) with respect to "
+                    f"{', '.join(repr(p.name) for p in parents)} is the first that differs: by {best.largest:.1e} of its "
+                    f"largest entry (bar {EVERYWHERE:.0e})."
+                )
+            stages[layer.name] = best.largest
+        return stages
+
+    def _neighbours(self) -> list[tuple[Layer, list[Tensor]]]:
+        """Each layer with a gradient, with the nearest layers and inputs with a gradient that it is computed from."""
+        graph = self.engine.graph
+        tensors: dict[str, Tensor] = {
+            t.value: t for t in (*self.manifest.inputs, *self.manifest.layers) if t.has_gradient
+        }
+        found = []
+        for layer in self.manifest.layers:
+            index = graph.producer.get(layer.value)
+            if not layer.has_gradient or index is None or graph.nodes[index].op_type == "Identity":
+                continue
+            parents: dict[str, Tensor] = {}
+            stack, seen = list(graph.nodes[index].input), set()
+            while stack:
+                name = stack.pop()
+                if name in tensors:
+                    parents[name] = tensors[name]
+                elif name not in seen and name in graph.producer:
+                    seen.add(name)
+                    stack.extend(graph.nodes[graph.producer[name]].input)
+            if parents:
+                found.append((layer, list(parents.values())))
+        return found
+
+    # ----- finite differences -----
+
+    def _finite_differences(self, roots: Sequence[Tensor]) -> dict[str, Any]:
+        """Where the source cannot differentiate: the slope of Σ cotangent · output along directions, in the file."""
+        outputs = [o for o in self.manifest.outputs if o.has_gradient]
+        errors = []
+        for trial in range(TRIALS):
+            feeds = drawn(self.source.example, trial, self.batches[0])
+            values = self.engine.forward(feeds, [*(o.logits for o in outputs), *(t.value for t in roots if isinstance(t, Layer))])
+            rng = np.random.default_rng([trial, 1])
+            seeds = {o.name: _normal(rng, values[o.logits]) for o in outputs}
+            gradient = self.engine.linear(feeds, {seed_name(n): s for n, s in seeds.items()}, [t.value for t in roots])
+            start = {t.value: values[t.value] if isinstance(t, Layer) else feeds[t.name] for t in roots}
+
+            def score(
+                step: float, along: Mapping[str, Array], feeds: Feeds = feeds, start: Mapping[str, Array] = start,
+                seeds: Mapping[str, Array] = seeds,
+            ) -> float:
+                moved = {k: (v.astype(np.float64) + step * along[k]).astype(v.dtype) for k, v in start.items()}
+                got = self.engine.forward({**feeds, **moved}, [o.logits for o in outputs])
+                return float(sum((seeds[o.name].astype(np.float64) * got[o.logits]).sum() for o in outputs))
+
+            for along in (gradient, {k: _normal(rng, g) for k, g in gradient.items()}):
+                errors.append(_slope_error(score, gradient, along, start))
+        found = {"max": max(errors), "median": float(np.median(errors))}
+        if found["median"] > DIRECTIONAL:
+            raise CheckFailedError(
+                f"the gradient in the converted file does not predict how its outputs change: over {len(errors)} directions the "
+                f"median deviation from finite differences is {found['median']:.1e} (bar {DIRECTIONAL:.0e}). Nothing was "
+                f"written; convert with gradient=False to have the layers' values alone"
+            )
+        return {"of": [t.name for t in roots], **found, "inputs": TRIALS, "by": "finite differences"}
+
+
+def _slope_error(
+    score: Callable[[float, Mapping[str, Array]], float], gradient: Mapping[str, Array], along: Mapping[str, Array],
+    start: Mapping[str, Array],
+) -> float:
+    """|slope − gradient · direction| relative to |gradient| |direction|, at the best of several steps.
+
+    Large steps cross kinks and curve, small ones drown in float32 rounding; a wrong gradient fits at none.
+    """
+    norm = float(np.sqrt(sum((a.astype(np.float64) ** 2).sum() for a in along.values())))
+    steepness = float(np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in gradient.values())))
+    if not norm or not steepness:
+        return abs(score(1e-3, along) - score(-1e-3, along)) if norm else 0.0
+    size = float(np.sqrt(sum((s.astype(np.float64) ** 2).sum() for s in start.values()))) or 1.0
+    predicted = sum(float((gradient[k].astype(np.float64) * along[k]).sum()) for k in along)
+    best = np.inf
+    for relative in (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4):
+        step = relative * size / norm
+        slope = (score(step, along) - score(-step, along)) / (2 * step)
+        best = min(best, abs(slope - predicted) / (steepness * norm))
+    return float(best)
+
+
+def logits_cotangent(output: Output, values: Mapping[str, Array], cotangent: Array) -> Array:
+    """The cotangent of an output, taken back through its softmax or sigmoid to the logits (DESIGN of the file)."""
+    y, dy = values[output.value].astype(np.float64), cotangent.astype(np.float64)
+    logits = values[output.logits]
+    y, dy = y.reshape(logits.shape), dy.reshape(logits.shape)
+    axis = output.activation_axis
+    if output.activation == "Softmax":
+        dy = y * (dy - (dy * y).sum(axis, keepdims=True))
+    elif output.activation == "LogSoftmax":
+        dy = dy - np.exp(y) * dy.sum(axis, keepdims=True)
+    elif output.activation == "Sigmoid":
+        dy = dy * y * (1 - y)
+    return dy.astype(logits.dtype)
+
+
+# ----- seeded inputs -----
+
+
+def recipe(example: Feeds) -> dict[str, Any]:
+    """How :func:`drawn` draws: per input its shape without batch, dtype, and mean and deviation, or range."""
+    return {
+        name: {"shape": list(x.shape[1:]), "dtype": x.dtype.name, **_statistics(x)} for name, x in example.items()
+    }
+
+
+def drawn(example: Feeds, seed: int, batch: int) -> dict[str, Array]:
+    """Inputs like the example: floats normal with its mean and deviation, integers uniform in its range."""
+    result = {}
+    for index, (name, x) in enumerate(example.items()):
+        rng, like = np.random.default_rng([seed, index]), _statistics(x)
+        shape = (batch, *x.shape[1:]) if x.ndim else ()
+        if "std" in like:
+            result[name] = (rng.standard_normal(shape) * like["std"] + like["mean"]).astype(x.dtype)
+        elif "max" in like:
+            result[name] = rng.integers(like["min"], like["max"], shape, endpoint=True).astype(x.dtype)
+        else:
+            result[name] = with_batch({name: x}, batch)[name]
+    return result
+
+
+def _statistics(x: Array) -> dict[str, float | int]:
+    if np.issubdtype(x.dtype, np.floating):
+        wide = x.astype(np.float64)
+        return {"mean": float(wide.mean()), "std": float(wide.std()) or 1.0}
+    if x.dtype == bool or np.issubdtype(x.dtype, np.integer):
+        return {"min": int(x.min()), "max": int(x.max())}
+    return {}
+
+
+def _batches(example: Feeds) -> tuple[int, int]:
+    """Two batch sizes, small where a sample is large."""
+    size = max((x[:1].nbytes for x in example.values()), default=0)
+    return (1, 2) if size > 2**18 else (2, 3)
+
+
+def _normal(rng: np.random.Generator, like: Array) -> Array:
+    return rng.standard_normal(like.shape).astype(like.dtype)
+
+
+def _flat(arrays: Sequence[Array]) -> Array:
+    return np.concatenate([np.asarray(a, np.float64).ravel() for a in arrays])
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.dtype in {"float16", "bfloat16"}
+
+
+__all__ = ["Check", "Difference", "drawn", "logits_cotangent", "recipe"]

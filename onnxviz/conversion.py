@@ -1,0 +1,167 @@
+"""``onnxviz.convert``: from a model of any framework to an explainable file, checked."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from onnxviz import bundle
+from onnxviz.errors import MissingDependencyError, OptionError, UnsupportedModelError
+from onnxviz.source import Source
+
+if TYPE_CHECKING:
+    from onnxviz.explainable import GradientChoice
+    from onnxviz.image import ImageInput
+
+_BY_SUFFIX = {".onnx": "onnx", ".pt2": "torch", ".keras": "keras", ".h5": "keras", ".hdf5": "keras"}
+_CONVERTERS = {"onnx": "onnxviz.graph.plain", "torch": "onnxviz_torch", "keras": "onnxviz_keras"}
+
+
+def convert(
+    model: Any, path: str | os.PathLike[str], *, example: Any = None, layers: Sequence[str] | str | None = None,
+    input: ImageInput | None = None, classes: Sequence[str] | None = None, gradient: GradientChoice = True,
+    external_data: bool | None = None, quiet: bool = False,
+) -> Path:
+    """Convert a model once into an explainable ONNX file, and check the file against the model.
+
+    Args:
+        model: a ``torch.nn.Module``, a ``torch.export.ExportedProgram``, or the path of a ``.pt2`` or ``.onnx`` file.
+        path: where the file goes; an existing one is replaced only by a file that passed the check.
+        example: inputs that the model accepts: an array, a tuple of positional inputs, or a dict by name. A
+            PyTorch module needs it, as do integer inputs and inputs of unknown size; otherwise N(0, 1) is drawn.
+        layers: names or patterns (``"features.*"``) of the layers to tap; None is all of them.
+        input: how pictures become inputs (:class:`onnxviz.ImageInput`); travels with the file.
+        classes: the names of the classes, by index.
+        gradient: True builds the gradient graph and refuses a model with an operator that has no rule; ``"available"``
+            explains what lies behind such operators and says in the layer table what does not; False builds none.
+        external_data: weights in ``<name>.<hash>.data`` beside the file. None does so above 2 GiB only.
+        quiet: do not print the line of residuals.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        UnsupportedModelError: not a kind of model that is taken.
+        UnsupportedOperatorError: an operator cannot be lifted to opset 18, or has no gradient rule.
+        CheckFailedError: the file does not reproduce the model's numbers. Nothing is written.
+        InputError, LayerError, OptionError: a wrong example, layer or option.
+    """
+    from onnxviz import explainable
+    from onnxviz.check import Check
+    from onnxviz.image import ImageInput
+
+    if gradient not in (True, False, "available"):
+        raise OptionError(f"gradient={gradient!r}: expected True, False or 'available'")
+    if input is not None and not isinstance(input, ImageInput):
+        raise OptionError(f"input={input!r}: expected an onnxviz.ImageInput")
+    if isinstance(classes, str):
+        raise OptionError("classes is one string; expected a sequence of names, by class index")
+    final = Path(path)
+    with bundle.staged(final) as draft, _steps() as step:
+        step("exporting")
+        source = _source(model, example=example, layers=layers)
+        source.versions.update({name: version(name) for name in ("onnxviz", "onnx", "onnx-ir") if _installed(name)})
+        step("building the gradient graph")
+        graph, manifest = explainable.explain(
+            source, gradient=gradient, image=input.to_dict() if input else None, classes=classes
+        )
+        step("writing")
+        bundle.write(draft, graph, manifest, external_data=external_data)
+        step("checking against the model")
+        manifest.residuals.update(Check(source, manifest, draft).run())
+        bundle.add_residuals(draft, manifest)
+    if not quiet:
+        print(summary(final, manifest, source.notes))  # noqa: T201 - the line of residuals that conversion promises
+    return final
+
+
+def summary(path: Path, manifest: bundle.Manifest, notes: Sequence[str] = ()) -> str:
+    """What a conversion tells: layers, residuals against the source, and notes."""
+    residuals = manifest.residuals
+    values = max([*residuals["outputs"].values(), *residuals["layers"].values()], default=0.0)
+    line = f"{path}: {manifest.framework}, {len(manifest.layers)} layers; values within {values:.1e}"
+    if "gradient" in residuals:
+        g = residuals["gradient"]
+        line += f", gradient within {g['max']:.1e} (median {g['median']:.1e}) of the original's, by {g['by']}"
+    return "\n".join([line, *(f"  note: {note}" for note in notes)])
+
+
+def _source(model: Any, *, example: Any, layers: Sequence[str] | str | None) -> Source:
+    kind = _kind(model)
+    try:
+        converter = importlib.import_module(_CONVERTERS[kind])
+    except ModuleNotFoundError as error:
+        if kind == "keras" and error.name == "onnxviz_keras":
+            raise UnsupportedModelError(
+                "this release of onnxviz converts PyTorch models and .onnx files; export the Keras model to ONNX "
+                "(model.export('model.onnx', format='onnx')) and convert that file"
+            ) from error
+        raise MissingDependencyError(
+            f"converting this model needs {error.name!r}, which is not installed: pip install 'onnxviz[{kind}]'"
+        ) from error
+    result: Source = converter.source(model, example=example, layers=layers)
+    return result
+
+
+def _kind(model: Any) -> str:
+    """Which converter takes the model; told by names, so that no framework is imported to find out."""
+    if isinstance(model, str | os.PathLike):
+        suffix = Path(model).suffix.lower()
+        if suffix in _BY_SUFFIX:
+            return _BY_SUFFIX[suffix]
+        if suffix in {".pt", ".pth", ".ckpt", ".safetensors"}:
+            raise UnsupportedModelError(
+                f"{model} holds weights (or TorchScript), not a network: build the nn.Module, load the weights into it "
+                f"and pass the module with example=…, or save it with torch.export.save as .pt2"
+            )
+        raise UnsupportedModelError(
+            f"{model}: files of kind {suffix or 'without suffix'} are not taken; taken are {', '.join(_BY_SUFFIX)}. A "
+            f"TensorFlow SavedModel must first be loaded as a Keras model or exported to ONNX"
+        )
+    ancestors = {(c.__module__.partition(".")[0], c.__name__) for c in type(model).__mro__}
+    if any(root == "tf_keras" for root, _ in ancestors):
+        raise UnsupportedModelError("tf_keras (Keras 2) models are not taken: load the model with Keras 3")
+    if ("keras", "Model") in ancestors or ("keras", "Layer") in ancestors:
+        return "keras"
+    if ("torch", "Module") in ancestors or ("torch", "ExportedProgram") in ancestors:
+        return "torch"
+    if ("onnx", "ModelProto") in ancestors:
+        return "onnx"
+    raise UnsupportedModelError(
+        f"a {type(model).__module__}.{type(model).__qualname__} is not a model that onnxviz takes: pass a torch.nn.Module, a "
+        f"torch.export.ExportedProgram, or the path of an .onnx or .pt2 file"
+    )
+
+
+def _installed(package: str) -> bool:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+class _steps:  # noqa: N801 - used as a function
+    """A progress bar that shows itself on a terminal when conversion takes more than two seconds."""
+
+    def __enter__(self) -> Any:
+        self.bar = tqdm(total=4, delay=2, disable=None, leave=False, bar_format="{desc} {bar} {elapsed}")
+        self.started = False
+        return self
+
+    def __call__(self, description: str) -> None:
+        if self.started:
+            self.bar.update()
+        self.started = True
+        self.bar.set_description(description)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()

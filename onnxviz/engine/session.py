@@ -1,0 +1,133 @@
+"""onnxruntime sessions over sub-graphs of one file, which share its weights instead of holding them once each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from onnxviz.errors import MissingDependencyError, ProviderError
+from onnxviz.source import Array
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+PREPACK_LIMIT = 2**28
+"""Above this many bytes of weights matrices are not prepacked: a packed copy per session would cost more than it saves."""
+
+
+def runtime() -> Any:
+    """The onnxruntime module; MissingDependencyError says which extra to install."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError(
+            "onnxviz computes with ONNX Runtime, and none is installed: pip install 'onnxviz[cpu]', or "
+            "'onnxviz[gpu]' on a machine with an NVIDIA GPU (only one of the two)"
+        ) from error
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise MissingDependencyError(
+            "the installed onnxruntime is broken (it has no InferenceSession; onnxruntime and onnxruntime-gpu must not be "
+            "installed together): uninstall both and install 'onnxviz[cpu]' or 'onnxviz[gpu]'"
+        )
+    return onnxruntime
+
+
+def runtime_errors() -> tuple[type[Exception], ...]:
+    """onnxruntime's own exceptions, which have no common base."""
+    state = runtime().capi.onnxruntime_pybind11_state
+    kinds = (getattr(state, name) for name in dir(state))
+    return (RuntimeError, *(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception)))
+
+
+def choose_providers(wanted: Sequence[str] | str | None, *, precision: str = "float32") -> list[Any]:
+    """Provider names with their options, CPU last.
+
+    Args:
+        wanted: None takes CUDA where this onnxruntime has it, else the CPU; names may be short (``"cpu"``,
+            ``"cuda"``) or onnxruntime's own.
+        precision: ``"tf32"`` lets CUDA round float32 products to 10 bits; ``"float32"`` does not.
+    """
+    available = runtime().get_available_providers()
+    if wanted is None:
+        names = [p for p in (CUDA, CPU) if p in available]
+    else:
+        short = {p.removesuffix("ExecutionProvider").lower(): p for p in available}
+        names = []
+        for name in [wanted] if isinstance(wanted, str) else wanted:
+            full = short.get(name.lower(), name)
+            if full not in available:
+                raise ProviderError(
+                    f"provider {name!r} is not available in this onnxruntime; available: {', '.join(available)}"
+                    + (". For CUDA install 'onnxviz[gpu]' instead of 'onnxviz[cpu]'" if "cuda" in name.lower() else "")
+                )
+            names.append(full)
+    if CPU not in names:
+        names.append(CPU)
+    tf32 = {"use_tf32": int(precision == "tf32")}
+    return [(name, tf32) if name == CUDA else name for name in names]
+
+
+class Weights:
+    """A file's weights, shared by all sessions made from it."""
+
+    def __init__(self, arrays: Mapping[str, Array], folder: Path | None = None) -> None:
+        self.arrays = arrays
+        self.folder = folder
+        self.nbytes = sum(a.nbytes for a in arrays.values())
+        self._values: dict[str, onnxruntime.OrtValue] = {}
+
+    def lend(self, options: onnxruntime.SessionOptions, names: Sequence[str], *, on_cpu: bool) -> None:
+        """Give a session these weights: on the CPU it reads them where they lie."""
+        for name in names:
+            if name not in self._values:
+                self._values[name] = runtime().OrtValue.ortvalue_from_numpy(self.arrays[name])
+        if self.folder is None:
+            options.add_external_initializers(list(names), [self._values[name] for name in names])
+        elif on_cpu:
+            for name in names:
+                options.add_initializer(name, self._values[name])
+
+
+def create_session(
+    model: onnx.ModelProto,
+    weights: Weights,
+    providers: Sequence[Any] = (CPU,),
+    *,
+    threads: int | None = None,
+    optimize: bool = True,
+) -> onnxruntime.InferenceSession:
+    """A session for ``model``, whose large weights are external tensors found in ``weights``.
+
+    Raises:
+        ProviderError: the first provider could not be started (onnxruntime would go on with the CPU).
+    """
+    ort = runtime()
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if weights.nbytes > PREPACK_LIMIT:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    if weights.folder is not None:
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(weights.folder.resolve())
+        )
+    on_cpu = [p if isinstance(p, str) else p[0] for p in providers] == [CPU]
+    weights.lend(options, [t.name for t in model.graph.initializer if t.name in weights.arrays], on_cpu=on_cpu)
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
+    except runtime_errors() as error:
+        raise ProviderError(f"onnxruntime {ort.__version__} could not prepare the graph: {error}") from error
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    if first not in session.get_providers():
+        raise ProviderError(
+            f"{first} could not be started; onnxruntime would have gone on with {session.get_providers()}. Pass "
+            f"providers='cpu' to use the CPU, or check the provider's libraries (CUDA and cuDNN versions)"
+        )
+    return session

@@ -1,0 +1,272 @@
+"""From a source's forward graph to the explainable graph: layers named, gradient appended, manifest written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxviz import bundle
+from onnxviz.bundle import Axes, Input, Layer, Manifest, Output, grad_name, seed_name
+from onnxviz.errors import ConversionError, UnsupportedOperatorError
+from onnxviz.gradient import backward as differentiate
+from onnxviz.gradient.registry import describe
+from onnxviz.gradient.tape import Ops
+from onnxviz.gradient.training_ops import TrainingOps
+from onnxviz.graph import axes, composites, normalise, probe, taps
+from onnxviz.source import BATCH, Source, Tap
+
+GradientChoice = bool | Literal["available"]
+_ACTIVATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
+_PASSIVE = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+_GRADIENT_BATCH = "gradient_batch"
+"""The batch symbol of seeds and gradients: with the inputs' symbol onnxruntime would share buffers wrongly."""
+
+
+@dataclass
+class _Head:
+    """Where the gradient of one output starts."""
+
+    name: str
+    value: ir.Value
+    logits: ir.Value
+    activation: str | None = None
+    axis: int | None = None
+
+
+def explain(
+    source: Source, *, gradient: GradientChoice = True, image: dict[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
+) -> tuple[ir.Model, Manifest]:
+    """The explainable graph of a source (its model is changed in place) and the manifest that describes it.
+
+    Args:
+        source: what a converter handed over.
+        gradient: True demands a gradient for everything that the output depends on; ``"available"`` leaves out what
+            lies before an operator without a rule; False builds none.
+        image: the preprocessing of the first image-like input.
+        classes: names of the classes.
+
+    Raises:
+        UnsupportedOperatorError: an operator has no gradient rule.
+    """
+    model, graph = source.model, source.model.graph
+    symbolic = all(len(v.shape or ()) > 0 and axes.is_batch(v.shape[0]) for v in graph.inputs)  # type: ignore[index]
+    renamed = normalise.normalise(model)
+    composites.recognise(model)
+    placed, outputs = taps.name_taps(
+        model,
+        [replace(tap, value=renamed.get(tap.value, tap.value)) for tap in source.taps],
+        {name: renamed.get(value, value) for name, value in source.outputs.items()},
+    )
+    activation_bytes = probe.probe(model, source.example, symbolic_batch=symbolic)
+    normalise.explicit_pads(model, {v.name or "": _shape(v) for v in _values(graph)})
+    batch = None if symbolic else next(iter(source.example.values())).shape[0]
+    roles = axes.AxisRoles(graph, batch)
+    values = {v.name or "": v for v in _values(graph)}
+    heads = [_head(name, values[value]) for name, value in outputs.items()]
+    reached: set[str] = set()
+    reasons: dict[str, str] = {}
+    if gradient is not False:
+        reached, reasons = _append_gradient(model, heads, [values[t.value] for t in placed], gradient)
+    manifest = Manifest(
+        framework=source.framework,
+        versions=source.versions,
+        static_batch=batch,
+        inputs=tuple(_input(v, roles, reached, image if i == 0 else None) for i, v in enumerate(graph.inputs)
+                     if not (v.name or "").startswith("seed/")),
+        outputs=tuple(_output(h, roles, gradient=bool(reached) and _differentiable(h, graph)) for h in heads),
+        layers=tuple(_layer(t, values[t.value], roles, reached, reasons) for t in placed),
+        classes=tuple(classes) if classes is not None else None,
+        activation_bytes=activation_bytes,
+    )
+    _finish(model)
+    return model, manifest
+
+
+def _append_gradient(
+    model: ir.Model, heads: list[_Head], layers: list[ir.Value], gradient: GradientChoice
+) -> tuple[set[str], dict[str, str]]:
+    """Append seeds and the backward pass; the names that have a gradient, and why others have none."""
+    graph = model.graph
+    forward = list(graph)
+    wrt = [v for v in [*graph.inputs, *layers] if v.dtype in differentiate.FLOATS]
+    active = differentiate.downstream(wrt, forward)
+    starts = list(dict.fromkeys(h.logits for h in heads if h.logits in active))
+    needed = differentiate.upstream(starts, forward)
+    blocked = differentiate.missing_rules([n for n in forward if n in needed], active)
+    if blocked and gradient is not True:
+        wrt = _after(blocked, forward, wrt)
+        active = differentiate.downstream(wrt, forward)
+    elif blocked:
+        raise UnsupportedOperatorError(_missing_message(blocked, layers, _after(blocked, forward, wrt)))
+    starts = [s for s in starts if s in active]
+    if not starts:
+        raise ConversionError(
+            "no output is a float that depends on an input through differentiable operators: there is nothing to take "
+            "the gradient of. Convert with gradient=False to have the layers' values alone"
+        )
+    op = Ops(graph, TrainingOps(model), prefix="backward/")
+    seeds = {h.logits: _seed(op, h) for h in heads if h.logits in starts}
+    names = {v: grad_name(v.name or "") for v in wrt}
+    before = set(starts)
+    nodes = [n for n in forward if n in differentiate.upstream(before, forward)]
+    totals = differentiate.backward(op, nodes, seeds, wrt, names)
+    for value in [*graph.inputs, *layers]:
+        if value in totals and totals[value] not in graph.outputs:
+            total = totals[value]
+            total.shape = ir.Shape([d if isinstance(d, int) else _renamed(d.value) for d in value.shape or ()])
+            total.dtype = value.dtype
+            graph.outputs.append(total)
+    return {v.name or "" for v in totals}, _reasons(layers, totals, active, forward, heads, blocked)
+
+
+def _seed(op: Ops, head: _Head) -> ir.Value:
+    """The input ``seed/<output>``, zero by default, stretched to the batch of the logits."""
+    name, shape = seed_name(head.name), [1 if not isinstance(d, int) else d for d in head.logits.shape or ()]
+    value = ir.Value(name=name, const_value=ir.tensor(_zeros(shape, head.logits), name=name))
+    value.dtype = head.logits.dtype
+    value.shape = ir.Shape([d if isinstance(d, int) else _renamed(d.value) for d in head.logits.shape or ()])
+    op.graph.inputs.append(value)
+    op.graph.register_initializer(value)
+    expanded: ir.Value = op.Expand(value, op.Shape(head.logits))
+    expanded.shape, expanded.dtype = ir.Shape(head.logits.shape or ()), head.logits.dtype
+    return expanded
+
+
+def _zeros(shape: list[int], like: ir.Value) -> Any:
+    return np.zeros(shape, (like.dtype or ir.DataType.FLOAT).numpy())
+
+
+def _renamed(symbol: str | None) -> str | None:
+    return symbol.replace(BATCH, _GRADIENT_BATCH) if symbol else None
+
+
+def _head(name: str, value: ir.Value) -> _Head:
+    """Before a final softmax or sigmoid, where there is one: after it the gradient saturates."""
+    cursor = value
+    while (node := cursor.producer()) is not None:
+        if node.domain == "" and node.op_type in _ACTIVATIONS and node.inputs[0] is not None:
+            axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+            return _Head(name, value, node.inputs[0], node.op_type, None if node.op_type == "Sigmoid" else axis)
+        if node.domain != "" or node.op_type not in _PASSIVE or node.inputs[0] is None:
+            break
+        cursor = node.inputs[0]
+    return _Head(name, value, value)
+
+
+def _after(blocked: list[ir.Node], forward: list[ir.Node], wrt: list[ir.Value]) -> list[ir.Value]:
+    """Those of ``wrt`` from which no blocked node is reached."""
+    behind = {x for n in differentiate.upstream([y for b in blocked for y in b.outputs], forward) for x in n.inputs}
+    return [v for v in wrt if v not in behind]
+
+
+def _missing_message(blocked: list[ir.Node], layers: list[ir.Value], possible: list[ir.Value]) -> str:
+    layer_of = {v.producer(): v.name for v in layers}
+    listed = ", ".join(
+        describe(node) + (f" in layer {layer_of[node]!r}" if node in layer_of else "") for node in blocked[:5]
+    )
+    more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
+    layer_names = {v.name for v in layers}
+    explainable = [v.name for v in possible if v.name in layer_names]
+    ways = "convert with gradient=False to have the layers' values alone"
+    if explainable:
+        shown = ", ".join(repr(n) for n in explainable[-5:])
+        ways += (
+            f", or with gradient='available' for the {len(explainable)} layers behind it, which still can be explained "
+            f"(the last: {shown})"
+        )
+    return f"no gradient rule for {listed}{more}: {ways}"
+
+
+def _reasons(
+    layers: list[ir.Value], totals: dict[ir.Value, ir.Value], active: set[ir.Value], forward: list[ir.Node],
+    heads: list[_Head], blocked: list[ir.Node],
+) -> dict[str, str]:
+    """Why a layer has no gradient."""
+    used = {x for n in differentiate.upstream([h.value for h in heads], forward) for x in n.inputs}
+    used |= {h.value for h in heads}
+    before_blocked = {x for n in differentiate.upstream([y for b in blocked for y in b.outputs], forward) for x in n.inputs}
+    reasons = {}
+    for value in layers:
+        if value in totals:
+            continue
+        if value.dtype not in differentiate.FLOATS:
+            why = "its values are not floats"
+        elif value in before_blocked:
+            why = f"it lies before {blocked[0].op_type}, which has no gradient rule"
+        elif value not in used:
+            why = "no output depends on it"
+        elif any(h.activation for h in heads):
+            why = "it lies after the logits, at which the gradient starts"
+        else:
+            why = "the output depends on it only through operators without a gradient"
+        reasons[value.name or ""] = why
+    return reasons
+
+
+# ----- the manifest -----
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    return [*graph.inputs, *graph.initializers.values(), *(y for node in graph for y in node.outputs)]
+
+
+def _shape(value: ir.Value) -> tuple[int | str | None, ...]:
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape or ())
+
+
+def _input(value: ir.Value, roles: axes.AxisRoles, reached: set[str], image: dict[str, Any] | None) -> Input:
+    name = value.name or ""
+    return Input(name, name, _numpy_name(value), _shape(value), roles.of(value), name in reached, image)
+
+
+def _output(head: _Head, roles: axes.AxisRoles, *, gradient: bool) -> Output:
+    return Output(
+        head.name, head.value.name or "", _numpy_name(head.value), _shape(head.value), _known(head.value, roles),
+        logits=head.logits.name or "", logits_shape=_shape(head.logits), logits_axes=_known(head.logits, roles),
+        activation=head.activation, activation_axis=head.axis, has_gradient=gradient,
+    )
+
+
+def _known(value: ir.Value, roles: axes.AxisRoles) -> Axes:
+    """An output's axes: with (N, C) there is only one way."""
+    found = roles.of(value)
+    if found.channel is None and len(_shape(value)) == 2 and found.batch == 0:
+        return Axes(0, 1, ())
+    return found
+
+
+def _layer(tap: Tap, value: ir.Value, roles: axes.AxisRoles, reached: set[str], reasons: dict[str, str]) -> Layer:
+    has = tap.value in reached
+    node = value.producer()
+    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].producer():
+        node = node.inputs[0].producer()
+    return Layer(
+        tap.name, tap.value, _numpy_name(value), _shape(value), roles.of(value), tap.type,
+        node.op_type if node is not None else "", tap.parameters, has,
+        None if has else reasons.get(tap.value, "the file was converted with gradient=False"),
+    )
+
+
+def _numpy_name(value: ir.Value) -> str:
+    return value.dtype.numpy().name if value.dtype else ""
+
+
+def _differentiable(head: _Head, graph: ir.Graph) -> bool:
+    return any(v.name == seed_name(head.name) for v in graph.inputs)
+
+
+def _finish(model: ir.Model) -> None:
+    """Remove what nothing reads, and stamp the versions of the format."""
+    from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
+
+    RemoveUnusedNodesPass()(model)
+    RemoveUnusedFunctionsPass()(model)
+    model.ir_version = bundle.IR_VERSION
+    model.graph.opset_imports[""] = bundle.OPSET
+    model.producer_name = "onnxviz"
+    model.metadata_props.clear()

@@ -1,0 +1,1 @@
+"""Build-time passes over the forward graph: canonical form, layer names, shapes, axis roles."""

@@ -1,0 +1,210 @@
+"""What the axes of each value mean, propagated from the operators that know: convolutions, pools, matrix products.
+
+A network may mix layouts (an NHWC input before NCHW convolutions; ConvNeXt's norms), so roles are found per value and
+never guessed from a rank. A role that no operator implies stays unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import onnx_ir as ir
+
+from onnxviz.bundle import Axes
+from onnxviz.source import BATCH
+
+Role = str | None
+Roles = list[Role]
+BATCH_ROLE, CHANNEL = "batch", "channel"
+
+_SPATIAL = frozenset({
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
+    "BatchNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "DepthToSpace", "SpaceToDepth",
+})  # fmt: skip
+_SAME = frozenset({
+    "Pad", "Slice", "Concat", "Split", "Resize", "Upsample", "Tile", "Expand", "LayerNormalization", "Dropout", "Cast",
+    "Softmax", "LogSoftmax", "CumSum", "LpNormalization", "MeanVarianceNormalization",
+})  # fmt: skip
+
+
+class AxisRoles:
+    """Finds the roles of all values of a graph (shapes must be known).
+
+    Args:
+        graph: the forward graph.
+        static_batch: the batch size where it is fixed; a first axis of that size is then taken for the batch.
+    """
+
+    def __init__(self, graph: ir.Graph, static_batch: int | None = None) -> None:
+        self.roles: dict[ir.Value, Roles] = {}
+        for value in [*graph.inputs, *(y for n in graph for y in n.outputs)]:
+            if value.shape is not None:
+                sizes = list(value.shape)
+                self.roles[value] = [BATCH_ROLE if is_batch(d) else None for d in sizes]
+                if static_batch is not None and sizes and sizes[0] == static_batch:
+                    self.roles[value][0] = BATCH_ROLE
+        for _ in range(8):
+            before = sum(role is not None for roles in self.roles.values() for role in roles)
+            for node in graph:
+                self._visit(node)
+            for node in reversed(graph):
+                self._visit(node)
+            if sum(role is not None for roles in self.roles.values() for role in roles) == before:
+                break
+
+    def of(self, value: ir.Value) -> Axes:
+        """The roles of one value's axes."""
+        roles = self.roles.get(value, [])
+        spatial = sorted((r, i) for i, r in enumerate(roles) if r and r.startswith("spatial"))
+        return Axes(
+            roles.index(BATCH_ROLE) if roles.count(BATCH_ROLE) == 1 else None,
+            roles.index(CHANNEL) if roles.count(CHANNEL) == 1 else None,
+            tuple(i for _, i in spatial),
+        )
+
+    # ----- one node -----
+
+    def _visit(self, node: ir.Node) -> None:
+        x, y = (node.inputs[0] if node.inputs else None), node.outputs[0]
+        if x is None or y not in self.roles:
+            return
+        handler = getattr(self, f"_{node.op_type.lower()}", None)
+        if node.domain == "" and node.op_type in _SPATIAL:
+            rank = len(self.roles[y])
+            layout: Roles = [BATCH_ROLE, CHANNEL, *(f"spatial{i}" for i in range(rank - 2))]
+            self._learn(y, layout)
+            self._learn(x, layout)
+        elif node.op_type in {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}:
+            self._reshape(x, y)
+        elif handler is not None and node.domain == "":
+            handler(node, x, y)
+        elif node.op_type in _SAME or node.op_type.startswith("Reduce"):
+            for other in node.outputs:
+                self._match(x, other)
+            for other in node.inputs[1:] if node.op_type == "Concat" else ():
+                self._match(other, y)
+        else:
+            for other in node.inputs:
+                self._match(other, y)
+
+    def _learn(self, value: ir.Value | None, roles: Sequence[Role]) -> None:
+        if value in self.roles and len(self.roles[value]) == len(roles):
+            mine = self.roles[value]
+            for i, role in enumerate(roles):
+                if mine[i] is None and role is not None and role not in mine:
+                    mine[i] = role
+
+    def _match(self, x: ir.Value | None, y: ir.Value) -> None:
+        """x and y are aligned from the right, as in broadcasting; an axis of size 1 that is stretched tells nothing."""
+        if x not in self.roles or y not in self.roles or x.shape is None or y.shape is None:
+            return
+        rank = min(len(x.shape), len(y.shape))
+        if rank == 0 or len(x.shape) > len(y.shape):
+            return
+        lead = len(y.shape) - rank
+        pairs = [(i, lead + i) for i in range(rank)]
+        keep = [(i, j) for i, j in pairs if x.shape[i] == y.shape[j] or x.shape[i] != 1]
+        self._transfer(x, y, keep)
+
+    def _transfer(self, x: ir.Value, y: ir.Value, pairs: Iterable[tuple[int, int]]) -> None:
+        """Axis i of x is axis j of y, for each pair."""
+        pairs = list(pairs)
+        down: Roles = [None] * len(self.roles[y])
+        up: Roles = [None] * len(self.roles[x])
+        for i, j in pairs:
+            down[j], up[i] = self.roles[x][i], self.roles[y][j]
+        self._learn(y, down)
+        self._learn(x, up)
+
+    def _transpose(self, node: ir.Node, x: ir.Value, y: ir.Value) -> None:
+        rank = len(self.roles[y])
+        perm = node.attributes["perm"].as_ints() if "perm" in node.attributes else range(rank)[::-1]
+        self._transfer(x, y, [(axis, j) for j, axis in enumerate(perm)])
+
+    def _gemm(self, node: ir.Node, x: ir.Value, y: ir.Value) -> None:
+        self._learn(y, [BATCH_ROLE, CHANNEL])
+        if "transA" not in node.attributes or not node.attributes["transA"].as_int():
+            self._learn(x, [BATCH_ROLE, CHANNEL])
+
+    def _matmul(self, node: ir.Node, x: ir.Value, y: ir.Value) -> None:
+        weight = node.inputs[1]
+        rank = len(self.roles[y])
+        if x not in self.roles or len(self.roles[x]) != rank or weight is None:
+            return
+        self._transfer(x, y, [(i, i) for i in range(rank - 1)])
+        if weight not in self.roles and weight.shape is not None and len(weight.shape) == 2:  # learned weights
+            self._learn(y, [*[None] * (rank - 1), CHANNEL])
+            self._learn(x, [*[None] * (rank - 1), CHANNEL])
+
+    def _gather(self, node: ir.Node, x: ir.Value, y: ir.Value) -> None:
+        indices = node.inputs[1]
+        if x not in self.roles or indices is None or indices.shape is None:
+            if x.is_initializer() and indices in self.roles:  # an embedding: (N, L) → (N, L, channels)
+                self._learn(y, [*self.roles[indices], CHANNEL])
+            return
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+        axis %= len(self.roles[x])
+        shift = len(indices.shape) - 1
+        keep = [(i, i if i < axis else i + shift) for i in range(len(self.roles[x])) if i != axis or shift == 0]
+        self._transfer(x, y, keep)
+
+    def _reducemean(self, node: ir.Node, x: ir.Value, y: ir.Value) -> None:
+        if x not in self.roles:
+            return
+        rank = len(self.roles[x])
+        axes = self._reduced(node, rank)
+        keepdims = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
+        kept = [i for i in range(rank) if keepdims or i not in axes]
+        if len(kept) == len(self.roles[y]):
+            self._transfer(x, y, [(i, j) for j, i in enumerate(kept)])
+
+    _reducesum = _reducemax = _reducemin = _reducel2 = _reduceprod = _reducemean
+
+    def _reduced(self, node: ir.Node, rank: int) -> set[int]:
+        if len(node.inputs) > 1 and node.inputs[1] is not None:
+            tensor = ir.convenience.get_const_tensor(node.inputs[1])
+            return {int(a) % rank for a in tensor.numpy()} if tensor is not None else set()
+        return {a % rank for a in node.attributes["axes"].as_ints()} if "axes" in node.attributes else set(range(rank))
+
+    def _reshape(self, x: ir.Value, y: ir.Value) -> None:
+        """Axes that pass a reshape whole keep their role; axes that are merged or split lose it."""
+        if x not in self.roles or y not in self.roles or x.shape is None or y.shape is None:
+            return
+        self._transfer(x, y, _whole_axes(list(x.shape), list(y.shape)))
+
+
+def is_batch(size: int | ir.SymbolicDim) -> bool:
+    """Whether a size is the batch, or a multiple of it."""
+    return isinstance(size, ir.SymbolicDim) and size.value is not None and size.value.split("*")[-1] == BATCH
+
+
+def _factor(size: object) -> Callable[[int], int]:
+    """A size as a number, for a given batch: a batch that no other size is a multiple of makes sizes comparable."""
+    text = str(size.value) if isinstance(size, ir.SymbolicDim) else str(size)
+    scale, _, symbol = text.rpartition("*")
+    return (lambda batch: int(scale or 1) * batch) if symbol == BATCH else (lambda _: int(text) if text.isdigit() else -1)
+
+
+def _whole_axes(before: Sequence[object], after: Sequence[object], batch: int = 1_000_003) -> list[tuple[int, int]]:
+    """Pairs of axes that a reshape leaves as they are: matched in groups of equal product, sizes of 1 left aside."""
+    left = [(i, _factor(d)(batch)) for i, d in enumerate(before)]
+    right = [(j, _factor(d)(batch)) for j, d in enumerate(after)]
+    if any(size < 0 for _, size in left + right):
+        return []
+    left, right = [p for p in left if p[1] != 1], [p for p in right if p[1] != 1]
+    pairs, i, j = [], 0, 0
+    while i < len(left) and j < len(right):
+        first, second, a, b = i, j, left[i][1], right[j][1]
+        while a != b:
+            if a < b and i + 1 < len(left):
+                i += 1
+                a *= left[i][1]
+            elif b < a and j + 1 < len(right):
+                j += 1
+                b *= right[j][1]
+            else:
+                return pairs
+        if i == first and j == second:
+            pairs.append((left[i][0], right[j][0]))
+        i, j = i + 1, j + 1
+    return pairs
