@@ -6,7 +6,7 @@ A converter (``converters/onnxviz_torch``, ``converters/onnxviz_keras``, ``onnxv
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
+Request = tuple[Mapping[str, Array], Sequence[str]]
 
 BATCH = "N"
 """The name of the symbolic batch dimension, always axis 0 of an input."""
@@ -48,11 +49,12 @@ class Reference(Protocol):
         """Values of all outputs and all taps for these inputs; where both share a name, the output."""
         ...
 
-    def gradient(self, feeds: Feeds, of: Mapping[str, Array], wrt: Sequence[str]) -> dict[str, Array] | None:
-        """d Σ (cotangent · value) / d wrt, by the framework's own differentiation; None if it has none.
+    def gradients(self, feeds: Feeds, requests: Sequence[Request]) -> Iterable[dict[str, Array]]:
+        """For each request d Σ (cotangent · value) / d wrt, by the framework's own differentiation of one forward pass.
 
-        ``of`` maps names of outputs or taps to their cotangents, ``wrt`` names float inputs or taps.
-        A name of ``wrt`` that the sum does not depend on gets zeros.
+        A request is (``of``, ``wrt``): ``of`` maps names of outputs or taps to their cotangents, ``wrt`` lists names of
+        float inputs or taps; a name of ``wrt`` that the sum does not depend on gets zeros. Empty if the framework
+        cannot differentiate.
         """
         ...
 

@@ -90,7 +90,9 @@ class LayerTable(Sequence[Layer]):
             )
         last = fitting[-1]
         for inner in reversed(fitting[:-1]):  # the layer itself rather than the containers that end with it
-            if not (inner.name.startswith(f"{last.name}.") and (inner.shape, inner.operator) == (last.shape, last.operator)):
+            container = last.name.partition(":")[0]
+            same = (inner.shape, inner.operator) == (last.shape, last.operator)
+            if not (same and inner.name.startswith(f"{container}.")):
                 break
             last = inner
         return last

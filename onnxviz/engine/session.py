@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +74,21 @@ def choose_providers(wanted: Sequence[str] | str | None, *, precision: str = "fl
     return [(name, tf32) if name == CUDA else name for name in names]
 
 
+@cache
+def _share_arena() -> None:
+    """One CPU arena for all sessions: each would keep what its largest run needed, and runs hardly ever coincide."""
+    ort = runtime()
+    info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})  # the default doubles what it takes
+    ort.create_and_register_allocator(info, as_requested)
+
+
+@cache
+def _malloc_trim() -> Any:
+    """glibc's ``malloc_trim``; something that does nothing elsewhere."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", int) if sys.platform == "linux" else int
+
+
 class Weights:
     """A file's weights, shared by all sessions made from it."""
 
@@ -112,6 +130,9 @@ def create_session(
         options.intra_op_num_threads = threads
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     if weights.nbytes > PREPACK_LIMIT:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if weights.folder is not None:
@@ -124,6 +145,7 @@ def create_session(
         session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
     except runtime_errors() as error:
         raise ProviderError(f"onnxruntime {ort.__version__} could not prepare the graph: {error}") from error
+    _malloc_trim()(0)  # preparing a session frees as much as it keeps, and glibc would hold on to it
     first = providers[0] if isinstance(providers[0], str) else providers[0][0]
     if first not in session.get_providers():
         raise ProviderError(
