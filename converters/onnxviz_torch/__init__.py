@@ -1,0 +1,122 @@
+"""PyTorch networks as :class:`~onnxviz.source.Source`: every submodule's output under its qualified name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from importlib.metadata import version
+from os import PathLike
+
+import torch
+from torch import nn
+
+from onnxviz.errors import InputError, LayerError, UnsupportedModelError, nearest
+from onnxviz.source import Source, Tap
+from onnxviz_torch import program
+from onnxviz_torch.export import export
+from onnxviz_torch.reference import TorchReference, as_array
+from onnxviz_torch.state import laid_open
+from onnxviz_torch.subject import MISFIT, Example, Subject, of_module
+from onnxviz_torch.taps import Recorder, named_outputs
+
+__all__ = ["source"]
+
+Model = nn.Module | torch.export.ExportedProgram | str | PathLike[str]
+
+
+def source(model: Model, *, example: Example | None = None, layers: str | Sequence[str] | None = None) -> Source:
+    """The network in eval mode as an ONNX graph in which every layer's output is an output.
+
+    Args:
+        model: a module (also inside ``torch.compile`` or ``DataParallel``), an ``ExportedProgram`` or the path of a
+            ``.pt2`` file. It is left as it was.
+        example: inputs for one call, with the batch first: a tensor or array, a tuple of them (positional), or a dict
+            (keywords). Only a program can do without. Floats are cast to the network's precision.
+        layers: names or patterns (``features.*``) of the modules to tap; None means all of them. All calls and all
+            parts of a module's output belong to its name.
+
+    Raises:
+        UnsupportedModelError: TorchScript, no model at all, or a network that ``torch.onnx.export`` cannot export.
+        InputError: the example is missing or does not fit.
+        LayerError: a name in ``layers`` that no computed layer has.
+    """
+    if isinstance(model, str | PathLike):
+        model = program.load(model)
+    with torch.inference_mode(mode=False), torch.no_grad():
+        subject, inputs = _subject(model, example)
+        with laid_open(subject.model):
+            outputs, computed = _rehearse(subject, inputs)
+            taps = _selected(computed, layers, subject)
+            (graph, values), notes = export(subject, inputs, taps)
+    assert len(values) == len(outputs) + len(taps)
+    layer_values = zip(taps, values[len(outputs) :], strict=True)
+    return Source(
+        model=graph,
+        outputs=dict(zip(outputs, values, strict=False)),
+        taps=[Tap(name, value, *_described(computed[name], subject)) for name, value in layer_values],
+        framework="pytorch",
+        versions=_versions(subject.model),
+        example={name: as_array(tensor) for name, tensor in inputs.items()},
+        reference=TorchReference(subject, tuple(taps)),
+        notes=notes,
+    )
+
+
+def _subject(model: object, example: Example | None) -> tuple[Subject, dict[str, torch.Tensor]]:
+    if isinstance(model, torch.export.ExportedProgram):
+        return program.of_program(model, example)
+    if isinstance(model, nn.Module):
+        if example is None:
+            message = "a torch module does not declare the size of its inputs; give example=torch.randn(1, 3, 224, 224)"
+            raise InputError(message)
+        return of_module(model, example)
+    message = (
+        f"expected a torch.nn.Module, a torch.export.ExportedProgram or the path of a .pt2 file, "
+        f"got {type(model).__name__}; a compiled or scripted function has no layers: convert its module"
+    )
+    raise UnsupportedModelError(message)
+
+
+def _rehearse(subject: Subject, inputs: Mapping[str, torch.Tensor]) -> tuple[list[str], dict[str, nn.Module]]:
+    """Names of the outputs, and the layers that one call computes, by their names and in their order."""
+    with Recorder(subject.names) as recorder:
+        try:
+            outputs = list(named_outputs(subject(list(inputs.values()))))
+        except MISFIT as error:
+            shapes = ", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in inputs.items())
+            message = f"the model cannot be called with the example ({shapes}): {type(error).__name__}: {error}"
+            raise InputError(message) from error
+    if not outputs:
+        message = "the model returns no float or integer tensor (looked for in tuples, lists and mappings)"
+        raise UnsupportedModelError(message)
+    return outputs, recorder.modules
+
+
+def _selected(computed: Mapping[str, nn.Module], layers: str | Sequence[str] | None, subject: Subject) -> list[str]:
+    """The taps whose own name or whose module's name matches a name or pattern."""
+    if layers is None:
+        return list(computed)
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    names = {tap: (tap, subject.names[module]) for tap, module in computed.items()}
+    for pattern in patterns:
+        if not any(_matches(pattern, pair) for pair in names.values()):
+            is_idle = pattern in subject.names.values()
+            what = "is in the model, but a call computes no tensor with it" if is_idle else "is unknown"
+            message = f"layer {pattern!r} {what}{nearest(pattern, {name for pair in names.values() for name in pair})}"
+            raise LayerError(message)
+    return [tap for tap, pair in names.items() if any(_matches(pattern, pair) for pattern in patterns)]
+
+
+def _matches(pattern: str, names: Iterable[str]) -> bool:
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
+
+
+def _described(module: nn.Module, subject: Subject) -> tuple[str, int]:
+    return subject.types[module], sum(parameter.numel() for parameter in module.parameters(recurse=False))
+
+
+def _versions(model: nn.Module) -> dict[str, str]:
+    """torch, the translator, and transformers for a network of its."""
+    package = type(model).__module__.partition(".")[0]
+    packages = ["torch", "onnxscript"] + (["transformers"] if package == "transformers" else [])
+    return {name: version(name) for name in packages}

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import onnxviz_torch
+from onnxviz.errors import InputError
+from tests.converters import torch_models as models
+from tests.converters.torch_support import assert_equal_to_reference, normal, program, with_batch
+
+PROGRAM = ["features.0", "features.1", "features.2.0", "features.2.1", "features.2", "features", "relu", "head"]
+
+# Programs (they forget that two names were one module)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+def test_programs_keep_their_batch(tmp_path, dynamic, stored):
+    model = program(models.Shared(), normal(2, 3, 8, 8), dynamic=dynamic)
+    if stored:
+        torch.export.save(model, tmp_path / "model.pt2")
+        model = tmp_path / "model.pt2"
+    source = onnxviz_torch.source(model)
+    assert str(source.model.graph.inputs[0].shape[0]) == ("N" if dynamic else "2")
+    assert source.notes == []
+    types = {tap.name: tap.type for tap in source.taps}
+    assert list(types) == PROGRAM
+    assert types["features.2.1"] == types["relu"] == "ReLU"
+    np.testing.assert_array_equal(source.example["x"], normal(2, 3, 8, 8).numpy())
+    assert_equal_to_reference(source, source.example)
+    if dynamic:
+        assert_equal_to_reference(source, with_batch(source.example, 1))
+        assert_equal_to_reference(source, with_batch(source.example, 5))
+
+
+def test_a_program_without_example_gets_a_seeded_one():
+    model = program(models.Shared(), normal(2, 3, 8, 8), dynamic=True)
+    model.example_inputs = None
+    source = onnxviz_torch.source(model)
+    assert source.example["x"].shape[1:] == (3, 8, 8)
+    assert source.example["x"].std() == pytest.approx(1, abs=0.2)
+    assert_equal_to_reference(source, source.example)
+
+
+def test_a_program_takes_keywords_and_ignores_constants():
+    model = torch.export.export(models.TwoInputs().eval(), (normal(2, 4),), {"text": normal(2, 6)})
+    source = onnxviz_torch.source(model, example={"text": normal(2, 6, seed=3), "image": normal(2, 4)})
+    assert list(source.example) == ["image", "text"]
+    assert_equal_to_reference(source, source.example)
+
+
+def test_a_program_of_integers_without_example_is_refused():
+    model = program(nn.Embedding(5, 2), torch.zeros(1, 3, dtype=torch.int64))
+    model.example_inputs = None
+    with pytest.raises(InputError, match="integer inputs"):
+        onnxviz_torch.source(model)
