@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PREPACK_LIMIT = 2**28
 """Above this many bytes of weights matrices are not prepacked: a packed copy per session would cost more than it saves."""
+
+SHARED_FROM = 2**20
+"""Weights of at least this many bytes are shared between sessions."""
 
 
 def runtime() -> Any:
@@ -98,16 +101,34 @@ class Weights:
         self.nbytes = sum(a.nbytes for a in arrays.values())
         self._values: dict[str, onnxruntime.OrtValue] = {}
 
-    def lend(self, options: onnxruntime.SessionOptions, names: Sequence[str], *, on_cpu: bool) -> None:
-        """Give a session these weights: on the CPU it reads them where they lie."""
-        for name in names:
-            if name not in self._values:
-                self._values[name] = runtime().OrtValue.ortvalue_from_numpy(self.arrays[name])
+    def lend(self, options: onnxruntime.SessionOptions, model: onnx.ModelProto, *, on_cpu: bool) -> None:
+        """Give a session these weights: on the CPU it reads the largest where they lie, others it maps from the file.
+
+        Only weights of matrix products and embeddings are shared: onnxruntime rewrites others in place at times (it
+        transposes a constant rather than its partner), and would then compute with the shared, unchanged one.
+        """
+        names = [t.name for t in model.graph.initializer if t.name in self.arrays]
         if self.folder is None:
-            options.add_external_initializers(list(names), [self._values[name] for name in names])
+            options.add_external_initializers(names, [self._value(name) for name in names])
         elif on_cpu:
+            fixed = _used_only(model.graph.node, {("Gemm", 0), ("Gemm", 1), ("Gather", 0)})
             for name in names:
-                options.add_initializer(name, self._values[name])
+                if name in fixed and self.arrays[name].nbytes >= SHARED_FROM:
+                    options.add_initializer(name, self._value(name))
+
+    def _value(self, name: str) -> onnxruntime.OrtValue:
+        if name not in self._values:
+            self._values[name] = runtime().OrtValue.ortvalue_from_numpy(self.arrays[name])
+        return self._values[name]
+
+
+def _used_only(nodes: Iterable[onnx.NodeProto], places: set[tuple[str, int]]) -> set[str]:
+    """Names that are read nowhere but as these inputs of these operators."""
+    inside, outside = set(), set()
+    for node in nodes:
+        for index, name in enumerate(node.input):
+            (inside if (node.op_type, index) in places else outside).add(name)
+    return inside - outside
 
 
 def create_session(
@@ -140,7 +161,7 @@ def create_session(
             "session.model_external_initializers_file_folder_path", str(weights.folder.resolve())
         )
     on_cpu = [p if isinstance(p, str) else p[0] for p in providers] == [CPU]
-    weights.lend(options, [t.name for t in model.graph.initializer if t.name in weights.arrays], on_cpu=on_cpu)
+    weights.lend(options, model, on_cpu=on_cpu)
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
     except runtime_errors() as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 
 import onnx_ir as ir
 
@@ -79,46 +80,61 @@ def backward(
     Returns:
         Value → total gradient, without the values of ``wrt`` that nothing depends on.
     """
-    nodes = list(nodes)
-    wrt = set(wrt)
+    nodes, wrt = list(nodes), set(wrt)
     active = downstream(wrt, nodes)
-    parts: dict[ir.Value, list[ir.Value]] = {value: [seed] for value, seed in cotangents.items()}
-    totals: dict[ir.Value, ir.Value] = {}
-    taken = set(cotangents.values())
+    gradients = _Gradients(op, cotangents, names)
+    for node in reversed(nodes):
+        if (node.domain, node.op_type) in NO_GRADIENT or not any(x in active for x in node.inputs):
+            continue
+        dys = [gradients.total(y) if y in active else None for y in node.outputs]
+        if any(dy is not None for dy in dys):
+            for x, dx in _through(op, node, rules[node.domain, node.op_type], dys, active):
+                gradients.add(x, dx)
+    return {value: grad for value in wrt if (grad := gradients.total(value)) is not None}
 
-    def total(value: ir.Value) -> ir.Value | None:
-        if value not in totals and value in parts:
-            result = parts[value][0]
-            for part in parts[value][1:]:
-                result = op.Add(result, part)
-            if value in names:
-                if result in taken:
-                    result = op.Identity(result)
-                result.name = names[value]
+
+class _Gradients:
+    """What has been found: the parts of each value's gradient, and their totals where these have been asked for."""
+
+    def __init__(self, op: Ops, cotangents: Mapping[ir.Value, ir.Value], names: Mapping[ir.Value, str]) -> None:
+        self._op = op
+        self._names = names
+        self._parts = {value: [seed] for value, seed in cotangents.items()}
+        self._totals: dict[ir.Value, ir.Value] = {}
+        self._taken = set(cotangents.values())
+
+    def add(self, value: ir.Value, part: ir.Value) -> None:
+        self._parts.setdefault(value, []).append(part)
+
+    def total(self, value: ir.Value) -> ir.Value | None:
+        """The sum of all parts, under its name if it is to have one; no part may be added afterwards."""
+        if value not in self._totals and value in self._parts:
+            result = reduce(self._op.Add, self._parts[value])
+            if value in self._names:
+                if result in self._taken:
+                    result = self._op.Identity(result)
+                result.name = self._names[value]
             if result.shape is None and value.shape is not None:
                 result.shape = ir.Shape(value.shape)
-            taken.add(result)
-            totals[value] = result
-        return totals.get(value)
+            self._taken.add(result)
+            self._totals[value] = result
+        return self._totals.get(value)
 
-    for node in reversed(nodes):
-        if not any(x in active for x in node.inputs):
+
+def _through(
+    op: Ops, node: ir.Node, rule: Rule, dys: Sequence[ir.Value | None], active: set[ir.Value]
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """The node's active inputs, each with its gradient."""
+    if not rule.multiple and any(dy is not None for dy in dys[1:]):
+        raise UnsupportedOperatorError(f"{describe(node)} has no gradient through its further outputs")
+    gradients = rule.apply(op, node, dys)
+    for i, x in enumerate(node.inputs):
+        if x is None or x not in active:
             continue
-        dys = [total(y) if y in active else None for y in node.outputs]
-        if all(dy is None for dy in dys) or (node.domain, node.op_type) in NO_GRADIENT:
-            continue
-        rule = rules[node.domain, node.op_type]
-        if not rule.multiple and any(dy is not None for dy in dys[1:]):
-            raise UnsupportedOperatorError(f"{describe(node)} has no gradient through its further outputs")
-        gradients = rule.apply(op, node, dys)
-        for i, x in enumerate(node.inputs):
-            if x not in active or x is None:
-                continue
-            dx = gradients[i] if i < len(gradients) else None
-            if dx is None:
-                raise UnsupportedOperatorError(
-                    f"{describe(node)} has no gradient with respect to its input {i} ({x.name!r}), which is computed "
-                    f"from the model's input"
-                )
-            parts.setdefault(x, []).append(op.unbroadcast(dx, x, node.outputs[0]) if rule.broadcast else dx)
-    return {value: grad for value in wrt if (grad := total(value)) is not None}
+        dx = gradients[i] if i < len(gradients) else None
+        if dx is None:
+            raise UnsupportedOperatorError(
+                f"{describe(node)} has no gradient with respect to its input {i} ({x.name!r}), which is computed "
+                f"from the model's input"
+            )
+        yield x, op.unbroadcast(dx, x, node.outputs[0]) if rule.broadcast else dx

@@ -14,6 +14,8 @@ Dim = int | str | None
 Operand = ir.Value | float | Sequence[int] | None
 
 OPSET = 18
+ARGUMENT = "onnxviz.argument"
+"""Key in the ``meta`` of a function's input: the value that the function is called with."""
 _BOOL_RESULT = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "IsNaN"})
 _INDEX_RESULT = frozenset({("Shape", 0), ("Size", 0), ("ArgMax", 0), ("NonZero", 0), ("MaxPool", 1)})
 
@@ -29,6 +31,7 @@ def static_dims(value: ir.Value, start: int = 0) -> list[int]:
     """The sizes of the axes from ``start`` on, all of which must be fixed."""
     sizes = dims(value)[start:]
     if not all(isinstance(size, int) for size in sizes):
+        value = value.meta.get(ARGUMENT, value)
         node = value.producer()
         raise ConversionError(
             f"{value.name!r} (from {node.op_type if node else 'an input'}) has shape {list(dims(value))}; its gradient "
@@ -48,8 +51,8 @@ class Ops:
 
     Any ONNX operator is a method: ``op.Conv(x, w, strides=[1, 1])``. Python numbers among the inputs become constants
     of the type of the first value among them, lists of ints become int64 constants. Operators with several outputs are
-    written ``op.several("Split", 3, x)``. Operators of a domain of their own (training ops, pooling gradients) are found in ``library``, whose
-    functions travel with the model.
+    written ``op.several("Split", 3, x)``. Operators of a domain of their own (training ops, pooling gradients) are found
+    in ``library``, whose functions travel with the model.
     """
 
     def __init__(self, graph: ir.Graph, library: Library | None = None, prefix: str = "") -> None:
@@ -91,7 +94,8 @@ class Ops:
         )
         for i, value in enumerate(node.outputs):
             value.name = f"{node.name}:{i}" if outputs > 1 else node.name
-            value.dtype = _result_type(op_type, i, values, attributes)
+            if (dtype := _result_type(op_type, i, values, attributes)) is not None:
+                value.dtype = dtype
         self.graph.append(node)
         return list(node.outputs)
 
@@ -100,7 +104,7 @@ class Ops:
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             value = ir.Value(name=self._unique("const"), const_value=ir.tensor(array))
-            value.shape, value.dtype = ir.Shape(array.shape), ir.DataType.from_numpy(array.dtype)
+            value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.from_numpy(array.dtype))
             self.graph.register_initializer(value)
             self._constants[key] = value
         return self._constants[key]
@@ -163,6 +167,8 @@ class Ops:
                 itself makes of ``op.positions(x)``.
             x: what the elements were taken from; those taken several times collect the sum.
         """
+        if dy.dtype in {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}:  # onnxruntime's CPU kernel does not add these
+            return self.cast_like(self.scatter_back(self.Cast(dy, to=ir.DataType.FLOAT), positions, x), x)
         zeros = self.Expand(self.number(0.0, dy), self.Reshape(self.Size(x), [1]))
         flat = self.ScatterElements(
             zeros, self.Reshape(positions, [-1]), self.Reshape(dy, [-1]), axis=0, reduction="add"
@@ -222,19 +228,23 @@ class BodyOps(Ops):
     """Writes a function's body: no initializers there, and constants take their type from the arguments."""
 
     def constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
+        """A Constant node with this content."""
         node = ir.Node("", "Constant", [], [ir.AttrTensor("value", ir.tensor(array))], name=self._unique("Constant"))
         node.outputs[0].name, node.outputs[0].dtype = node.name, ir.DataType.from_numpy(array.dtype)
         self.graph.append(node)
         return node.outputs[0]
 
     def number(self, value: float, like: ir.Value) -> ir.Value:
+        """A scalar of the type that ``like`` will have."""
         exact = np.float32 if np.float32(value) == value else np.float64  # whatever type the argument may have
         return self.cast_like(self.constant(np.asarray(value, exact)), like)
 
     def cast_like(self, x: ir.Value, like: ir.Value) -> ir.Value:
+        """x in the type that ``like`` will have."""
         return self.CastLike(x, like)
 
     def shape_of(self, x: ir.Value) -> ir.Value:
+        """The shape of x when the function is called."""
         return self.Shape(x)
 
 
@@ -245,9 +255,7 @@ class Library(Protocol):
         """Whether the operator is one of the library's."""
         ...
 
-    def require(
-        self, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]
-    ) -> tuple[str, str]:
+    def require(self, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]) -> tuple[str, str]:
         """Make sure that the function for this call travels with the model; returns its domain and overload."""
         ...
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxviz.gradient.tape import OPSET, BodyOps
+from onnxviz.gradient.tape import ARGUMENT, OPSET, BodyOps
 
 MICROSOFT, PROJECT = "com.microsoft", "onnxviz"
 
@@ -46,9 +46,7 @@ class TrainingOps:
     def __contains__(self, op_type: str) -> bool:
         return op_type in BODIES
 
-    def require(
-        self, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]
-    ) -> tuple[str, str]:
+    def require(self, op_type: str, inputs: Sequence[ir.Value | None], attributes: dict[str, Any]) -> tuple[str, str]:
         """Add the function for this call to the model unless an equal one is there; its domain and overload."""
         domain, body = BODIES[op_type]
         return domain, self.define(domain, op_type, body, inputs, attributes)
@@ -72,15 +70,24 @@ class TrainingOps:
     ) -> ir.Function:
         given = {name: value for name, value in attributes.items() if value is not None}
         names = [p.name for p in inspect.signature(body).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
-        formal = [
-            ir.Value(name=name, shape=x.shape if x is not None else None, type=x.type if x is not None else None)
-            for name, x in zip(names, [*inputs, *[None] * (len(names) - len(inputs))], strict=True)
-        ]
+        arguments = [*inputs, *[None] * (len(names) - len(inputs))]
+        formal = [_formal(name, argument) for name, argument in zip(names, arguments, strict=True)]
         graph = ir.Graph(formal, [], nodes=[], opset_imports={"": OPSET}, name=op_type)
-        actual = [value if i < len(inputs) and inputs[i] is not None else None for i, value in enumerate(formal)]
+        actual = [value if argument is not None else None for value, argument in zip(formal, arguments, strict=True)]
         result = body(BodyOps(graph, self), *actual, **given)
         result.name = "result"
         graph.outputs.append(result)
         graph.opset_imports.update((node.domain, 1) for node in graph if node.domain)
+        for value in [*formal, *(y for node in graph for y in node.outputs)]:
+            value.shape = value.type = None  # only what the body depends on may tell functions apart
         declared = [ir.Attr(name, ir.convenience.convert_attribute(name, v).type, None) for name, v in given.items()]
         return ir.Function(domain, op_type, graph=graph, attributes=declared)
+
+
+def _formal(name: str, argument: ir.Value | None) -> ir.Value:
+    """A function's input with the shape and type of what it is called with; error messages name the latter."""
+    if argument is None:
+        return ir.Value(name=name)
+    value = ir.Value(name=name, shape=argument.shape, type=argument.type)
+    value.meta[ARGUMENT] = argument
+    return value

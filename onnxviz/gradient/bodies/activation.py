@@ -1,7 +1,7 @@
 """Gradients of activations.
 
-At a kink the derivative is what PyTorch and TensorFlow take for the layer of that name: Relu(0) and the bounds of a Clip
-(ReLU6, hardtanh) pass nothing, LeakyRelu, PRelu and the ELUs take the slope of the negative side at 0.
+At a kink the derivative is what PyTorch and TensorFlow take for the layer of that name: Relu at 0 and Clip at its bounds
+(ReLU6, hardtanh) pass nothing; LeakyRelu, PRelu and the ELUs take the slope of the negative side at 0.
 """
 
 from __future__ import annotations
@@ -50,9 +50,7 @@ def celu_grad(op: BodyOps, dy: ir.Value, x: ir.Value, *, alpha: float) -> ir.Val
     return _exponential_tail(op, dy, x, 1.0, 1.0, alpha)
 
 
-def _exponential_tail(
-    op: BodyOps, dy: ir.Value, x: ir.Value, right: float, left: float, width: float
-) -> ir.Value:
+def _exponential_tail(op: BodyOps, dy: ir.Value, x: ir.Value, right: float, left: float, width: float) -> ir.Value:
     """right·dy where x > 0, else left·exp(x/width)·dy. The exponent is held ≤ 0, so that it never overflows."""
     tail = op.Mul(op.Exp(op.Div(op.Min(x, 0.0), width)), left)
     return op.Mul(dy, op.Where(op.Greater(x, 0.0), op.number(right, x), tail))

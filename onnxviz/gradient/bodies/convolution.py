@@ -14,8 +14,16 @@ _BACKWARDS = -(2**31)
 
 @training_op("ConvGrad", domain=MICROSOFT)
 def conv_grad(
-    op: BodyOps, dy: ir.Value, x: ir.Value, w: ir.Value, *,
-    strides: list[int], pads: list[int], dilations: list[int], group: int, kernel_shape: list[int],
+    op: BodyOps,
+    dy: ir.Value,
+    x: ir.Value,
+    w: ir.Value,
+    *,
+    strides: list[int],
+    pads: list[int],
+    dilations: list[int],
+    group: int,
+    kernel_shape: list[int],
 ) -> ir.Value:
     """dx is dy through the transposed convolution: for stride 1 a Conv with the kernel flipped, else ConvTranspose."""
     reach = [d * (k - 1) for k, d in zip(kernel_shape, dilations, strict=True)]
@@ -23,14 +31,31 @@ def conv_grad(
     if all(s == 1 for s in strides) and min(flipped_pads) >= 0:
         return op.Conv(dy, _flipped(op, w, group), pads=flipped_pads, dilations=dilations, group=group)
     return transposed_convolution(
-        op, dy, w, windows=static_dims(dy, 2), sizes=static_dims(x, 2), reach=reach, strides=strides, pads=pads,
-        dilations=dilations, group=group,
+        op,
+        dy,
+        w,
+        sizes=static_dims(x, 2),
+        windows=static_dims(dy, 2),
+        reach=reach,
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        group=group,
     )
 
 
 def transposed_convolution(
-    op: BodyOps, dy: ir.Value, w: ir.Value, *, windows: Sequence[int], sizes: Sequence[int], reach: Sequence[int],
-    strides: Sequence[int], pads: Sequence[int], dilations: Sequence[int], group: int,
+    op: BodyOps,
+    dy: ir.Value,
+    w: ir.Value,
+    *,
+    sizes: Sequence[int],
+    windows: Sequence[int],
+    reach: Sequence[int],
+    strides: Sequence[int],
+    pads: Sequence[int],
+    dilations: Sequence[int],
+    group: int,
 ) -> ir.Value:
     """What a convolution from ``sizes`` to ``windows`` pixels has for its transpose, applied to dy.
 
@@ -44,9 +69,7 @@ def transposed_convolution(
         size + b + e - ((o - 1) * s + r + 1)
         for size, b, e, o, s, r in zip(sizes, begin, end, windows, strides, reach, strict=True)
     ]
-    dx = op.ConvTranspose(
-        dy, w, strides=strides, pads=small * 2, dilations=dilations, group=group, output_padding=rest
-    )
+    dx = op.ConvTranspose(dy, w, strides=strides, pads=small * 2, dilations=dilations, group=group, output_padding=rest)
     if list(begin) == list(end):
         return dx
     starts = [b - m for b, m in zip(begin, small, strict=True)]

@@ -15,8 +15,15 @@ from onnxviz.gradient.training_ops import training_op
 
 @training_op("MaxPoolGrad")
 def max_pool_grad(
-    op: BodyOps, dy: ir.Value, x: ir.Value, *,
-    kernel_shape: list[int], strides: list[int], pads: list[int], dilations: list[int], ceil_mode: int,
+    op: BodyOps,
+    dy: ir.Value,
+    x: ir.Value,
+    *,
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+    dilations: list[int],
+    ceil_mode: int,
 ) -> ir.Value:
     """Each dy goes to the pixel that won its window, the first of several; overlapping windows add up."""
     _, winners = op.several(
@@ -27,25 +34,49 @@ def max_pool_grad(
 
 @training_op("AveragePoolGrad")
 def average_pool_grad(
-    op: BodyOps, dy: ir.Value, x: ir.Value, *,
-    kernel_shape: list[int], strides: list[int], pads: list[int], ceil_mode: int, count_include_pad: int,
+    op: BodyOps,
+    dy: ir.Value,
+    x: ir.Value,
+    *,
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+    ceil_mode: int,
+    count_include_pad: int,  # noqa: ARG001 (sizes tell)
 ) -> ir.Value:
     """Each pixel of a window gets dy divided by the number of pixels that the window's mean was taken over."""
     n = len(kernel_shape)
     channels, *sizes = static_dims(x, 1)
     windows = static_dims(dy, 2)
-    counts = reduce(np.multiply.outer, [
-        _counts(windows[i], sizes[i], kernel_shape[i], strides[i], pads[i], pads[i + n], count_include_pad)
-        for i in range(n)
-    ])
+    counts = reduce(
+        np.multiply.outer,
+        [
+            _counts(windows[i], sizes[i], kernel_shape[i], strides[i], pads[i], pads[i + n], count_include_pad)
+            for i in range(n)
+        ],
+    )
     area = float(np.prod(kernel_shape))
     share = op.Div(dy, area) if np.all(counts == area) else op.Div(dy, op.cast_like(op.constant(counts), dy))
-    # Channels become samples, so that one 1 × 1 × k kernel of ones serves them all.
+    # Channels become samples, so that one 1 × 1 × k kernel of ones serves them all. With ceil_mode the last window may
+    # reach beyond the pads: that is as if there were more of them.
+    begin, end = (
+        pads[:n],
+        [
+            max(e, (o - 1) * s + k - size - b)
+            for b, e, o, s, k, size in zip(pads, pads[n:], windows, strides, kernel_shape, sizes, strict=False)
+        ],
+    )
     spread = transposed_convolution(
-        op, op.Reshape(share, [-1, 1, *windows]),
+        op,
+        op.Reshape(share, [-1, 1, *windows]),
         op.cast_like(op.constant(np.ones((1, 1, *kernel_shape), np.float32)), dy),
-        windows=windows, sizes=sizes, reach=[k - 1 for k in kernel_shape], strides=strides, pads=pads,
-        dilations=[1] * n, group=1,
+        sizes=sizes,
+        windows=windows,
+        reach=[k - 1 for k in kernel_shape],
+        strides=strides,
+        pads=[*begin, *end],
+        dilations=[1] * n,
+        group=1,
     )
     return op.Reshape(spread, [-1, channels, *sizes])
 

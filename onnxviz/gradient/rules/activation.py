@@ -37,8 +37,13 @@ def elu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float = 1.0) 
 
 @vjp("Selu")
 def selu(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *,
-    alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    *,
+    alpha: float = 1.67326319217681884765625,
+    gamma: float = 1.05070102214813232421875,
 ) -> Gradients:
     """y = γx where x > 0, else γα·(exp(x) − 1)."""
     return op.SeluGrad(dy, x, alpha=alpha, gamma=gamma)

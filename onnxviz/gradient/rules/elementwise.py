@@ -10,9 +10,9 @@ import onnx_ir as ir
 from onnxviz.gradient.registry import Gradients, no_gradient, unsupported, vjp
 from onnxviz.gradient.tape import Ops
 
-no_gradient("Floor", "Ceil", "Round", "Sign", "Shape", "Size", "ArgMax", "ArgMin", "NonZero", "ConstantOfShape", "Range")
+no_gradient("Floor", "Ceil", "Round", "Sign", "Shape", "Size", "ArgMax", "ArgMin", "Hardmax", "NonZero", "Range")
 no_gradient("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf")
-no_gradient("EyeLike", "OneHot", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "BitShift", "Hardmax")
+no_gradient("ConstantOfShape", "EyeLike", "OneHot", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "BitShift")
 
 
 # ----- one input -----
@@ -27,18 +27,24 @@ def identity(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
 @vjp("Cast")
 def cast(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, to: int) -> Gradients:
     """y = x in another float type; through integers nothing flows back."""
-    return dy if x.dtype == to else op.Cast(dy, to=x.dtype)
+    return op.cast_like(dy, x)
 
 
 @vjp("CastLike")
 def cast_like(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, like: ir.Value) -> Gradients:
-    """y = x in the type of ``like``."""
-    return dy if x.dtype == y.dtype else op.Cast(dy, to=x.dtype)
+    """y = x in the type of ``like``, whose values do not matter."""
+    return op.cast_like(dy, x), op.zeros_like(like)
 
 
 @vjp("Dropout")
 def dropout(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, ratio: ir.Value | None = None, training: ir.Value | None = None, *,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    ratio: ir.Value | None = None,
+    training: ir.Value | None = None,
+    *,
     seed: int | None = None,
 ) -> Gradients:
     """y = x, which is what Dropout does at inference."""

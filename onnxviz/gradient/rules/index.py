@@ -17,7 +17,13 @@ _BACKWARDS = -(2**31)
 
 @vjp("Slice")
 def slices(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, starts: ir.Value, ends: ir.Value, axes: ir.Value | None = None,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    starts: ir.Value,
+    ends: ir.Value,
+    axes: ir.Value | None = None,
     steps: ir.Value | None = None,
 ) -> Gradients:
     """Of a slice in steps of 1 dy is padded with zeros to the size of x; of others each element is sent back."""
@@ -51,8 +57,15 @@ def _left_out(
 
 @vjp("Pad")
 def pad(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, pads: ir.Value, value: ir.Value | None = None,
-    axes: ir.Value | None = None, *, mode: str = "constant",
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    pads: ir.Value,
+    value: ir.Value | None = None,
+    axes: ir.Value | None = None,
+    *,
+    mode: str = "constant",
 ) -> Gradients:
     """Constant margins are cut off again; reflected and repeated ones are folded back onto what they copy."""
     given = constant_ints(pads)
@@ -103,25 +116,28 @@ def gather(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *
 
 
 @vjp("GatherElements")
-def gather_elements(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, axis: int = 0
-) -> Gradients:
+def gather_elements(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, axis: int = 0) -> Gradients:
     """Elements of x by their number along the axis."""
-    return op.ScatterElements(op.zeros_like(x), indices, dy, axis=axis, reduction="add")
+    return op.scatter_back(dy, op.GatherElements(op.positions(x), indices, axis=axis), x)
 
 
 @vjp("GatherND")
-def gather_nd(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, batch_dims: int = 0
-) -> Gradients:
+def gather_nd(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, batch_dims: int = 0) -> Gradients:
     """Elements or slices of x by their coordinates."""
     return op.scatter_back(dy, op.GatherND(op.positions(x), indices, batch_dims=batch_dims), x)
 
 
 @vjp("ScatterElements")
 def scatter_elements(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, updates: ir.Value, *,
-    axis: int = 0, reduction: str = "none",
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    indices: ir.Value,
+    updates: ir.Value,
+    *,
+    axis: int = 0,
+    reduction: str = "none",
 ) -> Gradients:
     """y is x with elements replaced by the updates, or with these added."""
     given = op.GatherElements(dy, indices, axis=axis)

@@ -17,48 +17,95 @@ def explicit_pads(y: ir.Value, pads: list[int] | None, auto_pad: str, n: int) ->
 
 @vjp("Conv")
 def conv(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, w: ir.Value, b: ir.Value | None = None, *,
-    strides: list[int] | None = None, pads: list[int] | None = None, dilations: list[int] | None = None,
-    group: int = 1, kernel_shape: list[int] | None = None, auto_pad: str = "NOTSET",
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    w: ir.Value,
+    b: ir.Value | None = None,
+    *,
+    strides: list[int] | None = None,
+    pads: list[int] | None = None,
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    auto_pad: str = "NOTSET",
 ) -> Gradients:
     """y = w ⋆ x + b: dx is dy through the transposed convolution with the same w."""
     kernel = kernel_shape or static_dims(w, 2)
     n = len(kernel)
     return op.ConvGrad(
-        dy, x, w, strides=strides or [1] * n, pads=explicit_pads(y, pads, auto_pad, n),
-        dilations=dilations or [1] * n, group=group, kernel_shape=kernel,
+        dy,
+        x,
+        w,
+        strides=strides or [1] * n,
+        pads=explicit_pads(y, pads, auto_pad, n),
+        dilations=dilations or [1] * n,
+        group=group,
+        kernel_shape=kernel,
     )
 
 
 @vjp("ConvTranspose")
 def conv_transpose(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, w: ir.Value, b: ir.Value | None = None, *,
-    strides: list[int] | None = None, pads: list[int] | None = None, dilations: list[int] | None = None,
-    group: int = 1, kernel_shape: list[int] | None = None, auto_pad: str = "NOTSET",
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    w: ir.Value,
+    b: ir.Value | None = None,
+    *,
+    strides: list[int] | None = None,
+    pads: list[int] | None = None,
+    dilations: list[int] | None = None,
+    group: int = 1,
+    kernel_shape: list[int] | None = None,
+    auto_pad: str = "NOTSET",
     output_padding: list[int] | None = None,
+    output_shape: list[int] | None = None,
 ) -> Gradients:
     """y is x through the transpose of a convolution, so dx is dy through that convolution."""
     kernel = kernel_shape or static_dims(w, 2)
     n = len(kernel)
-    strides = strides or [1] * n
-    dx = op.Conv(
-        dy, w, strides=strides, pads=explicit_pads(y, pads, auto_pad, n), dilations=dilations or [1] * n, group=group
-    )
-    if all(extra < stride for extra, stride in zip(output_padding or [0] * n, strides, strict=True)):
-        return dx
-    return op.Slice(dx, [0] * n, static_dims(x, 2), list(range(2, n + 2)))  # windows that lie in the output padding
+    strides, dilations = strides or [1] * n, dilations or [1] * n
+    pads = explicit_pads(y, pads, auto_pad, n)
+    if output_shape is not None:  # it takes the place of pads, of which the larger half lies before the image
+        full = [
+            (size - 1) * s + d * (k - 1) + 1 + extra
+            for size, s, d, k, extra in zip(
+                static_dims(x, 2), strides, dilations, kernel, output_padding or [0] * n, strict=True
+            )
+        ]
+        surplus = [have - want for have, want in zip(full, output_shape[-n:], strict=True)]
+        pads = [s - s // 2 for s in surplus] + [s // 2 for s in surplus]
+    return op.Conv(dy, w, strides=strides, pads=pads, dilations=dilations, group=group)
 
 
 @vjp("Gemm")
 def gemm(
-    op: Ops, dy: ir.Value, y: ir.Value, a: ir.Value, b: ir.Value, c: ir.Value | None = None, *,
-    alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    a: ir.Value,
+    b: ir.Value,
+    c: ir.Value | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
 ) -> Gradients:
     """y = α·A·B + β·C with A = aᵀ or a, B = bᵀ or b: dA = α·dy·Bᵀ, dB = α·Aᵀ·dy, dC = β·dy. No b is transposed."""
-    da = op.Gemm(b, dy, alpha=alpha, transA=transB, transB=1) if transA else op.Gemm(
-        dy, b, alpha=alpha, transB=1 - transB)
-    db = op.Gemm(dy, a, alpha=alpha, transA=1, transB=transA) if transB else op.Gemm(
-        a, dy, alpha=alpha, transA=1 - transA)
+    da = (
+        op.Gemm(b, dy, alpha=alpha, transA=transB, transB=1)
+        if transA
+        else op.Gemm(dy, b, alpha=alpha, transB=1 - transB)
+    )
+    db = (
+        op.Gemm(dy, a, alpha=alpha, transA=1, transB=transA)
+        if transB
+        else op.Gemm(a, dy, alpha=alpha, transA=1 - transA)
+    )
     dc = None if c is None else op.unbroadcast(dy if beta == 1.0 else op.Mul(dy, beta), c, y)
     return da, db, dc
 

@@ -12,8 +12,18 @@ from onnxviz.gradient.tape import Ops, dims
 
 @vjp("BatchNormalization")
 def batch_normalization(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, scale: ir.Value, bias: ir.Value, mean: ir.Value, var: ir.Value, *,
-    epsilon: float = 1e-5, momentum: float = 0.9, training_mode: int = 0,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    scale: ir.Value,
+    bias: ir.Value,
+    mean: ir.Value,
+    var: ir.Value,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
 ) -> Gradients:
     """y = scale·(x − mean)/√(var + ε) + bias with running statistics: dx = scale/√(var + ε)·dy."""
     if training_mode:
@@ -32,8 +42,16 @@ def instance_normalization(
 
 @vjp("LayerNormalization")
 def layer_normalization(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, scale: ir.Value, bias: ir.Value | None = None, *,
-    axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    scale: ir.Value,
+    bias: ir.Value | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
 ) -> Gradients:
     """y = scale·x̂ + bias with x̂ = (x − mean)/√(var + ε) over the axes from ``axis`` on."""
     rank = len(dims(x))
@@ -51,8 +69,15 @@ def lp_normalization(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, axis: i
 
 @vjp("LRN")
 def local_response_normalization(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *,
-    size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    *,
+    size: int,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    bias: float = 1.0,
 ) -> Gradients:
     """y = x·s^−β with s = bias + α/size·Σ x² over ``size`` neighbouring channels:
     dx = s^−β·dy − 2αβ/size·x·Σ dy·x·s^(−β−1), summed over the channels that x is a neighbour of.

@@ -11,15 +11,29 @@ from onnxviz.gradient.tape import Ops, dims, static_dims
 
 @vjp("MaxPool")
 def max_pool(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *,
-    kernel_shape: list[int], strides: list[int] | None = None, pads: list[int] | None = None,
-    dilations: list[int] | None = None, ceil_mode: int = 0, storage_order: int = 0, auto_pad: str = "NOTSET",
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    *,
+    kernel_shape: list[int],
+    strides: list[int] | None = None,
+    pads: list[int] | None = None,
+    dilations: list[int] | None = None,
+    ceil_mode: int = 0,
+    storage_order: int = 0,
+    auto_pad: str = "NOTSET",
 ) -> Gradients:
     """y is the largest pixel of each window. ``storage_order`` only numbers the indices, a second output."""
     n = len(kernel_shape)
     return op.MaxPoolGrad(
-        dy, x, kernel_shape=kernel_shape, strides=strides or [1] * n, pads=explicit_pads(y, pads, auto_pad, n),
-        dilations=dilations or [1] * n, ceil_mode=ceil_mode,
+        dy,
+        x,
+        kernel_shape=kernel_shape,
+        strides=strides or [1] * n,
+        pads=explicit_pads(y, pads, auto_pad, n),
+        dilations=dilations or [1] * n,
+        ceil_mode=ceil_mode,
     )
 
 
@@ -28,22 +42,33 @@ def global_max_pool(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradient
     """y is the largest pixel of each channel: one window."""
     kernel = static_dims(x, 2)
     n = len(kernel)
-    return op.MaxPoolGrad(
-        dy, x, kernel_shape=kernel, strides=[1] * n, pads=[0] * 2 * n, dilations=[1] * n, ceil_mode=0
-    )
+    return op.MaxPoolGrad(dy, x, kernel_shape=kernel, strides=[1] * n, pads=[0] * 2 * n, dilations=[1] * n, ceil_mode=0)
 
 
 @vjp("AveragePool")
 def average_pool(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *,
-    kernel_shape: list[int], strides: list[int] | None = None, pads: list[int] | None = None,
-    ceil_mode: int = 0, count_include_pad: int = 0, auto_pad: str = "NOTSET",
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    *,
+    kernel_shape: list[int],
+    strides: list[int] | None = None,
+    pads: list[int] | None = None,
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    auto_pad: str = "NOTSET",
 ) -> Gradients:
     """y is the mean of each window, over the image's pixels or with the pads."""
     n = len(kernel_shape)
     return op.AveragePoolGrad(
-        dy, x, kernel_shape=kernel_shape, strides=strides or [1] * n, pads=explicit_pads(y, pads, auto_pad, n),
-        ceil_mode=ceil_mode, count_include_pad=count_include_pad,
+        dy,
+        x,
+        kernel_shape=kernel_shape,
+        strides=strides or [1] * n,
+        pads=explicit_pads(y, pads, auto_pad, n),
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
     )
 
 

@@ -18,8 +18,14 @@ def reduction(*op_types: str) -> Callable[[Reduction], Reduction]:
     def register(rule: Reduction) -> Reduction:
         @vjp(*op_types)
         def reduce(
-            op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: ir.Value | None = None, *,
-            keepdims: int = 1, noop_with_empty_axes: int = 0,
+            op: Ops,
+            dy: ir.Value,
+            y: ir.Value,
+            x: ir.Value,
+            axes: ir.Value | None = None,
+            *,
+            keepdims: int = 1,
+            noop_with_empty_axes: int = 0,
         ) -> Gradients:
             reduced = _reduced_axes(y, x, axes)
             if not reduced and noop_with_empty_axes:

@@ -16,11 +16,22 @@ _REPLICATING = {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), (
 
 @vjp("Resize")
 def resize(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, roi: ir.Value | None = None, scales: ir.Value | None = None,
-    sizes: ir.Value | None = None, *,
-    mode: str = "nearest", coordinate_transformation_mode: str = "half_pixel",
-    nearest_mode: str = "round_prefer_floor", cubic_coeff_a: float = -0.75, exclude_outside: int = 0,
-    extrapolation_value: float = 0.0, antialias: int = 0, axes: list[int] | None = None,
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    roi: ir.Value | None = None,
+    scales: ir.Value | None = None,
+    sizes: ir.Value | None = None,
+    *,
+    mode: str = "nearest",
+    coordinate_transformation_mode: str = "half_pixel",
+    nearest_mode: str = "round_prefer_floor",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
+    antialias: int = 0,
+    axes: list[int] | None = None,
     keep_aspect_ratio_policy: str = "stretch",
 ) -> Gradients:
     """dx = Aᵀ·dy along each resized axis; A is what Resize itself makes of the identity matrix.
@@ -36,8 +47,12 @@ def resize(
     if mode == "nearest" and style in _REPLICATING and whole:
         return _summed_blocks(op, dy, x, {i: round(factor) for i, factor in factors.items()})
     attributes: dict[str, Any] = {
-        "mode": mode, "coordinate_transformation_mode": coordinate_transformation_mode, "nearest_mode": nearest_mode,
-        "cubic_coeff_a": cubic_coeff_a, "exclude_outside": exclude_outside, "antialias": antialias,
+        "mode": mode,
+        "coordinate_transformation_mode": coordinate_transformation_mode,
+        "nearest_mode": nearest_mode,
+        "cubic_coeff_a": cubic_coeff_a,
+        "exclude_outside": exclude_outside,
+        "antialias": antialias,
     }
     for axis, factor in factors.items():
         n, m = static_dims(x, axis)[0], static_dims(y, axis)[0]
@@ -64,7 +79,7 @@ def _summed_blocks(op: Ops, dy: ir.Value, x: ir.Value, copies: dict[int, int]) -
     """Each pixel's copies lie side by side: their gradients are summed."""
     split: list[int] = []
     for i, size in enumerate(dims(x)):
-        split += [size if isinstance(size, int) else -1] + [copies[i]] * (i in copies)
+        split += [size if isinstance(size, int) else -1, *([copies[i]] if i in copies else [])]
     summed = [i + 1 + sum(j < i for j in copies) for i in copies]
     return op.ReduceSum(op.Reshape(dy, split), summed, keepdims=0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,9 +12,7 @@ from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
 
 
 @vjp("Reshape")
-def reshape(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, shape: ir.Value, *, allowzero: int = 0
-) -> Gradients:
+def reshape(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, shape: ir.Value, *, allowzero: int = 0) -> Gradients:
     """The same elements in another shape."""
     return op.reshape_like(dy, x)
 
@@ -37,9 +37,7 @@ def transpose(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, perm: list[int
 
 
 @vjp("DepthToSpace")
-def depth_to_space(
-    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, blocksize: int, mode: str = "DCR"
-) -> Gradients:
+def depth_to_space(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, blocksize: int, mode: str = "DCR") -> Gradients:
     """Channels become blocks of b × b pixels: (b, b, C) → C in mode DCR, (C, b, b) → C in mode CRD."""
     if mode == "DCR":
         return op.SpaceToDepth(dy, blocksize=blocksize)
@@ -73,8 +71,14 @@ def concat(op: Ops, dy: ir.Value, y: ir.Value, *xs: ir.Value, axis: int) -> Grad
 
 @vjp("Split", multiple=True)
 def split(
-    op: Ops, dys: tuple[ir.Value | None, ...], ys: tuple[ir.Value, ...], x: ir.Value, lengths: ir.Value | None = None, *,
-    axis: int = 0, num_outputs: int | None = None,
+    op: Ops,
+    dys: Sequence[ir.Value | None],
+    ys: Sequence[ir.Value],
+    x: ir.Value,
+    lengths: ir.Value | None = None,
+    *,
+    axis: int = 0,
+    num_outputs: int | None = None,
 ) -> Gradients:
     """The pieces' gradients side by side, zeros where a piece is not used."""
     parts = [op.zeros_like(y) if dy is None else dy for dy, y in zip(dys, ys, strict=True)]
@@ -93,5 +97,7 @@ def tile(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, repeats: ir.Value) -> 
     copies, sizes = constant_ints(repeats), dims(x)
     if copies is None or sum(not isinstance(size, int) for size in sizes) > 1:
         return op.scatter_back(dy, op.Tile(op.positions(x), repeats), x)
-    pairs = [[n, size if isinstance(size, int) else -1] for n, size in zip(copies, sizes, strict=True)]
-    return op.ReduceSum(op.Reshape(dy, sum(pairs, [])), [2 * i for i in range(len(sizes))], keepdims=0)
+    split: list[int] = []
+    for n, size in zip(copies, sizes, strict=True):
+        split += [n, size if isinstance(size, int) else -1]
+    return op.ReduceSum(op.Reshape(dy, split), [2 * i for i in range(len(sizes))], keepdims=0)

@@ -1,0 +1,257 @@
+"""What every method returns: the numbers, and what they are an answer to."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxviz.errors import FileFormatError, InputError, OptionError
+from onnxviz.image import resize_linear
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+
+ROLES = ("batch", "target", "channel", "spatial", None)
+SHOWN = 8
+"""How many samples, and slices of a volume, a plot shows at most."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation:
+    """An explanation of a batch.
+
+    Attributes:
+        values: float32, raw as the method defines them: not normalised.
+        axes: the role of each axis of ``values``: ``"batch"``, ``"target"``, ``"channel"``, ``"spatial"`` or None.
+        method: the method's name.
+        target: what was explained: class indices (N,) or (N, T), a float weighting or mask, or None.
+        score: the explained score of each sample (N,), or of each target (N, T).
+        layer: the layer it was computed at; None for the input.
+        options: the method's options, with the defaults that were used.
+        provider: the execution provider that ran.
+        class_names: names of the model's classes, by index.
+
+    Raises:
+        OptionError: ``axes`` does not fit ``values``.
+    """
+
+    values: npt.NDArray[np.float32]
+    axes: tuple[str | None, ...]
+    method: str
+    target: Array | None = None
+    score: Array | None = None
+    layer: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    provider: str = ""
+    class_names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", np.asarray(self.values, np.float32))
+        object.__setattr__(self, "axes", tuple(self.axes))
+        if len(self.axes) != self.values.ndim or not set(self.axes) <= set(ROLES):
+            raise OptionError(
+                f"axes has one of {ROLES} for each axis of values; got {self.axes} for shape {self.values.shape}"
+            )
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's protocol
+        return np.array(self.values, dtype=dtype, copy=copy)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of ``values``."""
+        return self.values.shape
+
+    @property
+    def spatial_axes(self) -> tuple[int, ...]:
+        """The indices of the spatial axes."""
+        return tuple(i for i, role in enumerate(self.axes) if role == "spatial")
+
+    def normalize(self, percentile: float | None = None) -> Self:
+        """Each map divided by its largest absolute value: within 0 … 1, or −1 … 1 where there are negative values.
+
+        A map is what one sample and one target have. Zero stays zero, and a map of zeros stays as it is.
+
+        Args:
+            percentile: divide by this percentile of the absolute values instead, 0 … 100, and clip to ±1: a few
+                extreme pixels then do not darken the rest.
+
+        Raises:
+            OptionError: ``percentile`` lies outside.
+        """
+        if percentile is not None and not 0 < percentile <= 100:
+            raise OptionError(f"percentile lies within 0 … 100, or is None; got {percentile!r}")
+        within = tuple(i for i, role in enumerate(self.axes) if role not in {"batch", "target"})
+        size = np.percentile(np.abs(self.values), 100 if percentile is None else percentile, within, keepdims=True)
+        scaled = np.divide(self.values, size, out=np.sign(self.values), where=size > 0)
+        return replace(self, values=np.clip(scaled, -1, 1))
+
+    def resize(self, size: int | Sequence[int]) -> Self:
+        """The maps at another size of their spatial axes, linear in each, with half-pixel centres.
+
+        Raises:
+            OptionError: ``size`` is not one positive number for each spatial axis (one number stands for all).
+        """
+        axes = self.spatial_axes
+        sizes = [size] * len(axes) if isinstance(size, int | np.integer) else list(size)
+        if len(sizes) != len(axes) or not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
+            raise OptionError(f"size has a positive number for each of {len(axes)} spatial axes; got {size!r}")
+        return replace(self, values=resize_linear(self.values, sizes, axes))
+
+    def maps(self) -> npt.NDArray[np.float32]:
+        """The values as maps (N, T, spatial …), channels summed; without a batch or target axis, N or T is 1.
+
+        Raises:
+            InputError: an axis has no known role, or none is spatial.
+        """
+        if None in self.axes or "spatial" not in self.axes:
+            raise InputError(f"these values are no maps: their axes are {self.axes}; use .values")
+        channels = tuple(i for i, role in enumerate(self.axes) if role == "channel")
+        values: npt.NDArray[np.float32] = self.values.sum(axis=channels)
+        for position, role in enumerate(("batch", "target")):
+            if role not in self.axes:
+                values = np.expand_dims(values, position)
+        return values
+
+    def overlay(
+        self,
+        image: npt.ArrayLike,
+        alpha: float = 0.5,
+        mode: str = "blend",
+        clip: tuple[float, float] = (10, 90),
+    ) -> npt.NDArray[np.uint8]:
+        """The maps over their pictures, as uint8 RGB (N, H, W, 3), or (N, T, H, W, 3) with several targets.
+
+        Args:
+            image: uint8 RGB (H, W, 3) for all samples, or (N, H, W, 3).
+            alpha: see :class:`onnxviz.plot.colours.Style`, as ``mode`` and ``clip``.
+            mode: ``"blend"`` or ``"multiply"``.
+            clip: percentiles for ``"multiply"``.
+
+        Raises:
+            InputError: the maps are not two-dimensional, or the pictures do not fit.
+            OptionError: an impossible option.
+        """
+        from onnxviz.plot.arguments import images_of, maps_of
+        from onnxviz.plot.colours import Style
+
+        style = Style(mode, alpha, clip)
+        maps = maps_of("values", self, 2)
+        images = images_of("image", image, len(maps))
+        sized = resize_linear(maps, images.shape[1:3], (2, 3))
+        laid = [[style.lay(one, picture) for one in sample] for sample, picture in zip(sized, images, strict=True)]
+        result = np.array(laid)
+        return result if "target" in self.axes else result[:, 0]
+
+    def plot(self, image: npt.ArrayLike | None = None) -> Figure:
+        """A matplotlib figure: a row for each of the first samples, a column for each target.
+
+        Args:
+            image: what the maps lie over. Two-dimensional maps: uint8 RGB (H, W, 3) or (N, H, W, 3).
+                One-dimensional ones: the signal (T,), (N, T) or (N, C, T). Volumes are shown in slices, without.
+
+        Raises:
+            InputError: there are no spatial axes, or ``image`` does not fit.
+        """
+        from onnxviz.plot import explanations
+
+        return explanations.plot(self, image, most=SHOWN)
+
+    def save(self, path: str | os.PathLike[str], image: npt.ArrayLike | None = None) -> None:
+        """Write to a file: ``.npz`` holds all fields, for :meth:`load`; ``.png`` is :meth:`plot` (with ``image``).
+
+        Raises:
+            OptionError: another suffix.
+        """
+        path = Path(path)
+        if path.suffix == ".npz":
+            arrays = {name: getattr(self, name) for name in ("values", "target", "score")}
+            others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
+            present = {name: array for name, array in arrays.items() if array is not None}
+            np.savez_compressed(path, allow_pickle=False, **present, description=np.array(_to_json(others)))
+        elif path.suffix == ".png":
+            path.write_bytes(_png(self.plot(image)))
+        else:
+            raise OptionError(f"an explanation is saved as .npz (all fields) or .png (the plot); got {str(path)!r}")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """What :meth:`save` wrote to an ``.npz`` file; options come back as JSON has them (tuples as lists).
+
+        Raises:
+            FileFormatError: the file is another one.
+        """
+        with np.load(path, allow_pickle=False) as stored:
+            if "description" not in stored or "values" not in stored:
+                raise FileFormatError(f"{str(path)!r} holds no Explanation; it has {sorted(stored)}")
+            arrays = {name: stored[name] for name in stored.files}
+        description = json.loads(str(arrays.pop("description")))
+        return cls(**arrays, **description)
+
+    def __repr__(self) -> str:
+        parts = [f"{self.method} {self.values.shape}"]
+        parts += [f"at {self.layer!r}"] if self.layer is not None else []
+        parts += [f"target {names}"] if (names := self._target_names()) else []
+        parts += [f"score {np.array2string(self.score, precision=4, threshold=6)}"] if self.score is not None else []
+        parts += [f"values {self.values.min():.4g} … {self.values.max():.4g}"] if self.values.size else []
+        parts += [self.provider] if self.provider else []
+        return f"<Explanation: {', '.join(parts)}>"
+
+    def _repr_png_(self) -> bytes | None:
+        drawable = None not in self.axes and 1 <= len(self.spatial_axes) <= 3
+        return _png(self.plot()) if drawable else None
+
+    def _repr_html_(self) -> str:
+        text = f"<code>{html.escape(repr(self))}</code>"
+        picture = self._repr_png_()
+        if picture is None:
+            return text
+        return f'{text}<br><img src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+
+    def title(self, sample: int, target: int = 0) -> str:
+        """The name of the class that a map explains, with its score, as far as they are known."""
+        parts = []
+        if self.target is not None and self.target.dtype.kind in "iu":
+            parts.append(self._name(self.target[sample] if self.target.ndim == 1 else self.target[sample, target]))
+        if self.score is not None:
+            parts.append(f"{self.score[sample] if self.score.ndim == 1 else self.score[sample, target]:.4g}")
+        return " · ".join(parts) or self.method
+
+    def _name(self, index: int) -> str:
+        return str(index) if self.class_names is None else self.class_names[index]
+
+    def _target_names(self) -> str:
+        if self.target is None:
+            return ""
+        if self.target.dtype.kind not in "iu":
+            return f"weighting {self.target.shape}"
+        named = [self._name(index) for index in self.target.flat[:4]]
+        return ", ".join(named) + (", …" if self.target.size > 4 else "")
+
+
+def _to_json(value: Any) -> str:
+    """JSON, in which arrays are lists, mappings dictionaries, and numpy's numbers plain ones."""
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, np.ndarray | np.generic):
+            return item.tolist()
+        return dict(item) if isinstance(item, Mapping) else str(item)
+
+    return json.dumps(value, default=plain)
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()

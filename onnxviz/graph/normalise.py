@@ -1,0 +1,282 @@
+"""The canonical form in which every source's graph enters differentiation.
+
+:func:`normalise` needs no shapes and runs first: one flat graph, constants as initializers, no training modes, unique
+names. :func:`explicit_pads` runs when the spatial sizes are known and leaves ``pads`` as the only way to say padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript.optimizer import FOLDED_FROM_KEY, fold_constants
+
+from onnxviz.errors import UnsupportedOperatorError
+
+Shapes = Mapping[str, Sequence[int | str | None]]
+"""Value name → dimensions: a number where static, a symbol or None where open."""
+
+FOLD_INPUT_LIMIT = 65_536
+"""Operators on larger constants than this many elements stay in the graph, so that no weight is stored twice; a
+Transpose of a weight that nothing else reads is folded at any size, since it replaces the weight."""
+
+FOLD_OUTPUT_LIMIT = 65_536
+"""A constant expression whose value has more elements than this stays an expression."""
+
+_FOLD_ROUNDS = 4
+_POOLS = ("MaxPool", "AveragePool", "LpPool")
+
+
+def normalise(model: ir.Model) -> dict[str, str]:
+    """Bring the graph into canonical form, in place.
+
+    Model-local functions are inlined, Constant nodes become initializers, Dropout becomes Identity, constant
+    expressions (and with them ``If`` of a constant) are folded without ever storing a weight twice, what nothing reads
+    is removed, and every node and value gets a unique name. Names of graph inputs and outputs stay, with the exception
+    that :func:`own_outputs` describes.
+
+    Returns:
+        Old name → new name of those outputs that had to be renamed; mostly empty.
+
+    Raises:
+        UnsupportedOperatorError: a Dropout or BatchNormalization is in training mode, or a Dropout's mask is used.
+    """
+    if model.functions:
+        common.InlinePass()(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    _leave_training_mode(model)
+    common.NameFixPass(_Names())(model)
+    _fold(model)
+    renamed = own_outputs(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.LiftSubgraphInitializersToMainGraphPass()(model)
+    common.NameFixPass(_Names())(model)
+    common.RemoveUnusedNodesPass()(model)
+    model.functions.clear()
+    common.RemoveUnusedOpsetsPass()(model)
+    return renamed
+
+
+def own_outputs(model: ir.Model) -> dict[str, str]:
+    """Let every graph output be the output of a node of its own, in place.
+
+    An initializer or constant that is an output is passed through an Identity that takes its name; a value that is
+    listed twice is listed once. An output that is a graph input would share its name with it, so its Identity is
+    called ``<name>#out``.
+
+    Returns:
+        Old name → new name of the outputs that are graph inputs.
+    """
+    graph = model.graph
+    renamed: dict[str, str] = {}
+    outputs: list[ir.Value] = []
+    for value in dict.fromkeys(graph.outputs):
+        producer = value.producer()
+        if producer is not None and producer.op_type != "Constant":
+            outputs.append(value)
+            continue
+        name = value.name or ""
+        node = ir.node("Identity", [value])
+        own = node.outputs[0]
+        own.type, own.shape = value.type, value.shape
+        if value.is_graph_input():
+            own.name = renamed[name] = f"{name}#out"
+        else:
+            value.name, own.name = f"{name}#constant", name
+        graph.append(node)
+        outputs.append(own)
+    graph.outputs.clear()
+    graph.outputs.extend(outputs)
+    return renamed
+
+
+class _Names:
+    """Names for what has none, or shares one: a node is called by its operator, a value ``v``."""
+
+    def generate_node_name(self, node: ir.Node) -> str:
+        return node.name or node.op_type
+
+    def generate_value_name(self, value: ir.Value) -> str:
+        return value.name or "v"
+
+
+def _leave_training_mode(model: ir.Model) -> None:
+    for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
+        if node.domain != "":
+            continue
+        if node.op_type == "BatchNormalization" and node.attributes.get_int("training_mode"):
+            raise UnsupportedOperatorError(
+                f"BatchNormalization {_called(node)} has training_mode=1: its result depends on the other samples of "
+                "the batch; export the model in evaluation mode (PyTorch: model.eval())"
+            )
+        if node.op_type == "Dropout":
+            _drop_dropout(node)
+
+
+def _drop_dropout(node: ir.Node) -> None:
+    training = node.inputs[2] if len(node.inputs) > 2 else None
+    if training is not None and (training.const_value is None or training.const_value.numpy().any()):
+        raise UnsupportedOperatorError(
+            f"Dropout {_called(node)} has training_mode on (or computed in the graph): its result is random; "
+            "export the model in evaluation mode (PyTorch: model.eval())"
+        )
+    if any(mask.uses() or mask.is_graph_output() for mask in node.outputs[1:]):
+        raise UnsupportedOperatorError(f"the mask of Dropout {_called(node)} is used; in inference it has no meaning")
+    graph, (kept, *_) = node.graph, node.outputs
+    assert graph is not None
+    identity = ir.node("Identity", [node.inputs[0]], name=node.name)
+    passed = identity.outputs[0]
+    passed.name, passed.type, passed.shape = kept.name, kept.type, kept.shape
+    graph.insert_before(node, identity)
+    kept.replace_all_uses_with(passed, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _fold(model: ir.Model) -> None:
+    """Fold constant expressions, with the shapes that can be inferred node by node."""
+    with np.errstate(all="ignore"):
+        for _ in range(_FOLD_ROUNDS):
+            folded = fold_constants(
+                model,
+                onnx_shape_inference=True,
+                input_size_limit=FOLD_INPUT_LIMIT,
+                output_size_limit=FOLD_OUTPUT_LIMIT,
+                should_fold=_should_fold,
+            )
+            common.RemoveUnusedNodesPass()(model)
+            if not folded:
+                break
+    for value in ir.convenience.create_value_mapping(model.graph).values():
+        value.metadata_props.pop(FOLDED_FROM_KEY, None)
+
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """What differs from the default: a ConstantOfShape that fills bookkeeping (pads) and no weight is folded; an
+    Identity, which stands only where a constant is an output, is not.
+    """
+    if node.op_type == "Identity":
+        return False
+    shape = node.inputs[0].const_value if node.op_type == "ConstantOfShape" and node.inputs[0] is not None else None
+    return None if shape is None or math.prod(shape.numpy().tolist()) > FOLD_OUTPUT_LIMIT else True
+
+
+# ---------------------------------------------------------------------------------------------------- explicit pads
+
+
+def explicit_pads(model: ir.Model, shapes: Shapes) -> None:
+    """Replace ``auto_pad`` (and ConvTranspose's ``output_shape``) by explicit ``pads``, in place.
+
+    Args:
+        model: a normalised model at opset 18.
+        shapes: value name → dimensions; spatial dimensions must be numbers for the inputs of SAME nodes.
+
+    Raises:
+        UnsupportedOperatorError: a SAME node's spatial size is open, or an ``output_shape`` cannot be reached.
+    """
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        if node.domain != "" or node.op_type not in ("Conv", "ConvTranspose", *_POOLS):
+            continue
+        mode = node.attributes.get_string("auto_pad", "NOTSET")
+        node.attributes.pop("auto_pad", None)
+        if node.op_type == "ConvTranspose":
+            _pad_transposed(node, mode, shapes)
+        elif mode != "NOTSET":
+            node.attributes.pop("pads", None)
+            if mode != "VALID":
+                _pad_same(node, mode, shapes)
+
+
+def _pad_same(node: ir.Node, mode: str, shapes: Shapes) -> None:
+    """SAME: ``ceil(size / stride)`` windows, the padding that they need split evenly, the odd one at the end (UPPER)
+    or the beginning (LOWER), never less than none. ONNX operator specification, Conv and AveragePool; it decides where
+    ONNX Runtime itself has no answer (dilated Conv, pools whose window is smaller than the stride).
+    """
+    if node.op_type in _POOLS and any(step > 1 for step in node.attributes.get_ints("dilations", ())):
+        raise UnsupportedOperatorError(
+            f"{node.op_type} {_called(node)} has dilations and pads by {mode}: ONNX Runtime pads it as if it were not "
+            "dilated, against the specification; export it with explicit pads"
+        )
+    sizes, extents, strides = _window(node, shapes, mode)
+    totals = [
+        max((math.ceil(size / stride) - 1) * stride + extent - size, 0)
+        for size, extent, stride in zip(sizes, extents, strides, strict=True)
+    ]
+    node.attributes["pads"] = ir.AttrInt64s("pads", _halves(totals, more_at_end=mode == "SAME_UPPER"))
+    node.attributes.pop("ceil_mode", None)  # the number of windows is settled; ceil_mode could add another
+
+
+def _pad_transposed(node: ir.Node, mode: str, shapes: Shapes) -> None:
+    """ConvTranspose: pads such that the output has ``size · stride`` (SAME) or ``output_shape`` elements per axis;
+    where the output is larger than what unpadded windows cover, ``output_padding`` adds the rest.
+    """
+    wanted = list(node.attributes.get_ints("output_shape", ()))
+    node.attributes.pop("output_shape", None)
+    if mode == "VALID":
+        node.attributes.pop("pads", None)
+    if not wanted and mode in ("NOTSET", "VALID"):
+        return
+    sizes, extents, strides = _window(node, shapes, mode if mode != "NOTSET" else "output_shape")
+    targets = wanted[-len(sizes) :] or [size * stride for size, stride in zip(sizes, strides, strict=True)]
+    extra = list(node.attributes.get_ints("output_padding", [0] * len(sizes)))
+    totals = [
+        (size - 1) * stride + added + extent - target
+        for size, stride, added, extent, target in zip(sizes, strides, extra, extents, targets, strict=True)
+    ]
+    extra = [added - min(total, 0) for added, total in zip(extra, totals, strict=True)]
+    dilations = node.attributes.get_ints("dilations", [1] * len(sizes))
+    if any(added >= max(step) for added, step in zip(extra, zip(strides, dilations, strict=True), strict=True)):
+        raise UnsupportedOperatorError(
+            f"ConvTranspose {_called(node)} asks for an output of {targets}, more than its windows and output_padding "
+            "(less than the stride) can reach; export it with explicit pads"
+        )
+    pads = _halves([max(total, 0) for total in totals], more_at_end=mode == "SAME_UPPER")
+    node.attributes["pads"] = ir.AttrInt64s("pads", pads)
+    if any(extra):
+        node.attributes["output_padding"] = ir.AttrInt64s("output_padding", extra)
+
+
+def _window(node: ir.Node, shapes: Shapes, mode: str) -> tuple[list[int], list[int], list[int]]:
+    """Per spatial axis: the input's size, the extent of the dilated window, the stride."""
+    data = node.inputs[0]
+    assert data is not None
+    assert data.name is not None
+    spatial = list(shapes.get(data.name, ()))[2:]
+    sizes = [size for size in spatial if isinstance(size, int)]
+    if not spatial or len(sizes) < len(spatial):
+        raise UnsupportedOperatorError(
+            f"{node.op_type} {_called(node)} pads by {mode}, which depends on the size of its input {data.name!r}, "
+            f"here {spatial or 'unknown'}; give an example input of fixed size, or export with explicit pads"
+        )
+    ones = [1] * len(sizes)
+    dilations = node.attributes.get_ints("dilations", ones)
+    extents = [(k - 1) * d + 1 for k, d in zip(_kernel(node, shapes), dilations, strict=True)]
+    return sizes, extents, list(node.attributes.get_ints("strides", ones))
+
+
+def _kernel(node: ir.Node, shapes: Shapes) -> list[int]:
+    if "kernel_shape" in node.attributes:
+        return list(node.attributes.get_ints("kernel_shape"))
+    weight = node.inputs[1]
+    assert weight is not None
+    assert weight.name is not None
+    dims = weight.const_value.shape if weight.const_value is not None else shapes.get(weight.name, ())
+    kernel = [size for size in list(dims)[2:] if isinstance(size, int)]
+    if not kernel:
+        raise UnsupportedOperatorError(
+            f"{node.op_type} {_called(node)}: the shape of its weight {weight.name!r} is unknown; export it with "
+            "kernel_shape"
+        )
+    return kernel
+
+
+def _halves(totals: Sequence[int], *, more_at_end: bool) -> list[int]:
+    less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return [*less, *more] if more_at_end else [*more, *less]
+
+
+def _called(node: ir.Node) -> str:
+    """The node as a reader finds it: by its name, or by the value that it computes."""
+    return repr(node.name) if node.name else f"of {node.outputs[0].name!r}"

@@ -1,0 +1,164 @@
+"""Reading an ``.onnx`` file: its damage named, its large weights taken out of the protobuf once and for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from os import PathLike, fspath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+
+from onnxviz.errors import FileFormatError, UnsupportedModelError
+from onnxviz.source import Array
+
+METADATA_PREFIX = "onnxviz."
+
+HELD_BYTES = 65_536
+"""Initializers above this size are held as arrays: one copy then serves every session and the lifted graph."""
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """A model whose large initializers are external tensors, to be found in ``weights`` under their names.
+
+    Weights that lie in a file beside the model are mapped from it, not read.
+    """
+
+    proto: onnx.ModelProto
+    weights: dict[str, Array]
+
+
+def read(path_or_proto: str | PathLike[str] | onnx.ModelProto) -> OnnxFile:
+    """Read and check a model; a given ModelProto stays as it is.
+
+    Raises:
+        FileFormatError: not an ONNX file, empty, or damaged; external weights missing or too short.
+        UnsupportedModelError: a directory, a file that onnxviz wrote, external data outside of the model's folder.
+        OSError: the file cannot be opened.
+    """
+    if isinstance(path_or_proto, onnx.ModelProto):
+        proto, folder, called = _copy(path_or_proto), None, "the given ModelProto"
+    else:
+        path = Path(fspath(path_or_proto))
+        proto, folder, called = _parse(path), path.resolve().parent, f"{path.name!r}"
+    _refuse_incomplete(proto, called)
+    if any(each.key.startswith(METADATA_PREFIX) for each in proto.metadata_props):
+        raise UnsupportedModelError(f"{called} is an explainable file already: open it with onnxviz.load")
+    for tensor in _tensors(proto.graph):
+        if uses_external_data(tensor):
+            _check_external(tensor, folder, called)
+    weights = {tensor.name: _take_out(tensor, folder) for tensor in proto.graph.initializer if _is_large(tensor)}
+    for tensor in _tensors(proto.graph):
+        if uses_external_data(tensor) and tensor.name not in weights:
+            load_external_data_for_tensor(tensor, str(folder))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            tensor.ClearField("external_data")
+    return OnnxFile(_copy(proto), weights)  # a protobuf gives memory back only as a whole
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    return copy
+
+
+def _is_large(tensor: onnx.TensorProto) -> bool:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return dtype.kind in "fiub" and prod(tensor.dims) * dtype.itemsize > HELD_BYTES
+
+
+def _take_out(tensor: onnx.TensorProto, folder: Path | None) -> Array:
+    """The tensor's numbers, replaced by a reference that is never followed."""
+    if uses_external_data(tensor):
+        entries = {each.key: each.value for each in tensor.external_data}
+        dtype, shape = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims)
+        assert folder is not None
+        file, offset = folder / entries["location"], int(entries.get("offset", 0))
+        array: Array = np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
+    else:
+        array = onnx.numpy_helper.to_array(tensor)
+    bare = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    bare.data_location = onnx.TensorProto.EXTERNAL
+    bare.external_data.add(key="location", value="held by onnxviz")
+    tensor.CopyFrom(bare)
+    return array
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if path.is_dir():
+        raise UnsupportedModelError(
+            f"{path.name!r} is a directory, not an .onnx file (a TensorFlow SavedModel? export it with tf2onnx first)"
+        )
+    data = path.read_bytes()
+    if not data:
+        raise FileFormatError(f"{path.name!r} is empty")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise FileFormatError(
+            f"{path.name!r} is not an ONNX file, or is damaged: its {len(data)} bytes end in the middle of a field or "
+            "are no protobuf; copy or export it again"
+        ) from error
+    return proto
+
+
+def _refuse_incomplete(proto: onnx.ModelProto, called: str) -> None:
+    """A cut file parses when the cut falls between two fields; something that every model has is then missing."""
+    imported = {each.domain if each.domain != "ai.onnx" else "" for each in proto.opset_import}
+    functions = {(each.domain, each.name) for each in proto.functions}
+    missing = None
+    if not proto.graph.node or not proto.graph.output:
+        missing = "nodes and outputs"
+    elif "" not in imported:
+        missing = "the version of the default operator set"
+    else:
+        for node in proto.graph.node:
+            domain = node.domain if node.domain != "ai.onnx" else ""
+            if domain not in imported and (domain, node.op_type) not in functions:
+                missing = f"the version of the operator set {domain!r}, which {node.op_type} needs"
+    if missing:
+        raise FileFormatError(f"{called} is not a complete ONNX model: {missing} is missing; copy or export it again")
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All stored tensors: initializers, and attributes of nodes, here and in sub-graphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield attribute.t
+            for inner in subgraphs(attribute):
+                yield from _tensors(inner)
+
+
+def _check_external(tensor: onnx.TensorProto, folder: Path | None, called: str) -> None:
+    entries = {each.key: each.value for each in tensor.external_data}
+    location = entries.get("location", "")
+    if folder is None:
+        raise UnsupportedModelError(f"{called} keeps {tensor.name!r} in a file; give the path of the model instead")
+    parts = (*PurePosixPath(location).parts, *PureWindowsPath(location).parts)
+    if PurePosixPath(location).is_absolute() or PureWindowsPath(location).anchor or ".." in parts or not parts:
+        raise UnsupportedModelError(
+            f"{called} keeps {tensor.name!r} at {location!r}, outside of the model's own folder; that is not followed"
+        )
+    file = folder / location
+    if not file.is_file():
+        raise FileFormatError(f"{called} keeps its weights in {location!r}, which does not lie beside it; copy both")
+    size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * prod(tensor.dims)
+    needed = int(entries.get("offset", 0)) + int(entries.get("length", size))
+    if file.stat().st_size < needed:
+        raise FileFormatError(
+            f"{location!r}, where {called} keeps its weights, has {file.stat().st_size} bytes; {tensor.name!r} needs "
+            f"{needed}: it is cut off, or belongs to another model"
+        )
+
+
+def subgraphs(attribute: onnx.AttributeProto) -> Sequence[onnx.GraphProto]:
+    """The graphs that an attribute holds (the branches of If, the bodies of loops)."""
+    return [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs

@@ -1,0 +1,215 @@
+"""The converter for ``.onnx`` files that somebody handed over, of opset 7 and later.
+
+What counts as a layer: an ONNX file has no modules, so the values after which one looks at a network stand for them
+(:data:`LAYER_OPERATORS`), under the names that the file gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
+from os import PathLike
+
+import onnx
+import onnx_ir as ir
+import onnxruntime
+from onnx import inliner
+from onnx_ir.passes import common
+
+from onnxviz.errors import ConversionError, LayerError, nearest
+from onnxviz.graph.agreement import agree, require_agreement
+from onnxviz.graph.inputs import Example, declared_inputs, example_feeds, settle_batch
+from onnxviz.graph.lift import OPSET, lift, opset_of
+from onnxviz.graph.normalise import own_outputs
+from onnxviz.graph.onnx_file import OnnxFile, read
+from onnxviz.graph.original import FLOATS, Original, value_nodes
+from onnxviz.source import BATCH, Feeds, Source, Tap
+
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
+_PRODUCTS = ("Gemm", "MatMul")
+_NORMALISATIONS = (
+    "BatchNormalization",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LRN",
+    "LayerNormalization",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "RMSNormalization",
+)
+_ACTIVATIONS = (
+    *("Relu", "LeakyRelu", "PRelu", "ThresholdedRelu", "Clip", "Elu", "Selu", "Celu", "Gelu", "Mish", "Swish"),
+    *("Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign", "Softmax", "LogSoftmax"),
+)
+_POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
+_JUNCTIONS = ("Add", "Sum", "Concat")
+
+LAYER_OPERATORS = frozenset((*_CONVOLUTIONS, *_PRODUCTS, *_NORMALISATIONS, *_ACTIVATIONS, *_POOLS, *_JUNCTIONS))
+"""Operators whose outputs are layers by default."""
+
+_PARAMETER_INPUTS = {
+    **dict.fromkeys((*_CONVOLUTIONS, *_NORMALISATIONS, "Gemm"), (1, 2)),
+    **dict.fromkeys(("MatMul", "Add"), (0, 1)),
+    "PRelu": (1,),
+}
+"""Which inputs of an operator are trained, where they are stored numbers (BatchNormalization's statistics are not)."""
+
+
+def source(
+    path_or_proto: str | PathLike[str] | onnx.ModelProto,
+    *,
+    example: Example | None = None,
+    layers: str | Sequence[str] | None = None,
+) -> Source:
+    """Read an ``.onnx`` file, lift it to opset 18, and choose its layers.
+
+    The batch stays open (axis 0, ``"N"``) where the file leaves it open and the graph runs at more than one batch
+    size; other open dimensions are fixed to the example's. A lifted graph is run against the original on the example
+    and must agree within 1e-4 of each value's largest absolute value.
+
+    Args:
+        path_or_proto: the file, or its contents (then without external data).
+        example: inputs that the model accepts: an array, a tuple in the order of the inputs, or name → array. Without
+            it N(0, 1) of the declared shape is used, batch 2 where it is open; integer inputs and open dimensions
+            other than the batch require one.
+        layers: value names or patterns (``*``, ``?``, ``[…]``) of float values that depend on the inputs; by default
+            the outputs of :data:`LAYER_OPERATORS`.
+
+    Raises:
+        FileFormatError: not an ONNX file, or damaged.
+        UnsupportedModelError: a directory, an explainable file, an opset below 7, inputs or outputs that are not
+            tensors.
+        UnsupportedOperatorError: an operator without a kernel, or one that cannot be lifted to opset 18.
+        InputError: the example does not fit, or is needed and was not given.
+        LayerError: a name or pattern fits no float value.
+        ConversionError: the model does not run on the example.
+    """
+    file = read(path_or_proto)
+    inputs = declared_inputs(file.proto.graph)
+    feeds = example_feeds(inputs, example)
+    if file.proto.functions:
+        file = _inlined(file, feeds)
+    nodes = value_nodes(file.proto.graph)
+    asked = _asked(nodes, [layers] if isinstance(layers, str) else layers)
+    original = Original(file, asked)
+    chosen = _float_values(asked, original, explicit=layers is not None)
+    original.keep(chosen)
+    notes: list[str] = []
+    feeds, open_batch = settle_batch(original.run, inputs, feeds, given=example is not None, notes=notes)
+    model = _lifted(file, original, feeds, notes)
+    _settle_shapes(model, feeds, open_batch)
+    taps = _taps(model, {name: nodes[name].op_type for name in chosen}, notes)
+    _declare_outputs(model, original, feeds)
+    renamed = own_outputs(model)
+    outputs = {name: renamed.get(name, name) for name in original.outputs}
+    return Source(model, outputs, taps, "onnx", _versions(file.proto), feeds, original, notes)
+
+
+def _versions(proto: onnx.ModelProto) -> dict[str, str]:
+    producer = {proto.producer_name: proto.producer_version} if proto.producer_name and proto.producer_version else {}
+    return {**producer, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+
+
+# ----------------------------------------------------------------------------------------------------------- layers
+
+
+def _asked(nodes: Mapping[str, onnx.NodeProto], layers: Sequence[str] | None) -> list[str]:
+    """The values that are meant, in the order of the graph."""
+    if layers is None:
+        return [name for name, node in nodes.items() if node.op_type in LAYER_OPERATORS and name == node.output[0]]
+    asked: set[str] = set()
+    for layer in layers:
+        fitting = [layer] if layer in nodes else [name for name in nodes if fnmatchcase(name, layer)]
+        if not fitting:
+            raise LayerError(
+                f"layers={layer!r} is no value of the graph that depends on its inputs, nor a pattern that fits one"
+                f"{nearest(layer, nodes)}"
+            )
+        asked.update(fitting)
+    return [name for name in nodes if name in asked]
+
+
+def _float_values(asked: Sequence[str], original: Original, *, explicit: bool) -> list[str]:
+    chosen = [name for name in asked if original.types[name] in FLOATS]
+    if explicit and not chosen:
+        kinds = ", ".join(f"{name!r} is {original.types[name]}" for name in asked[:3])
+        raise LayerError(f"layers= names no float value: {kinds}; a layer must be float to be explained")
+    return chosen
+
+
+def _taps(model: ir.Model, layers: Mapping[str, str], notes: list[str]) -> list[Tap]:
+    """Make the layers outputs of the graph, under their own names."""
+    values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
+    listed = set(model.graph.outputs)
+    taps = []
+    for name, operator in layers.items():
+        value = values.get(name)
+        if value is None:
+            notes.append(f"the layer {name!r} was left out: its value vanished when the graph was brought to opset 18")
+            continue
+        if value not in listed:
+            model.graph.outputs.append(value)
+        taps.append(Tap(name, name, operator, _parameters(value.producer())))
+    return taps
+
+
+def _parameters(node: ir.Node | None) -> int:
+    if node is None:
+        return 0
+    places = _PARAMETER_INPUTS.get(node.op_type, ())
+    stored = [node.inputs[i] for i in places if i < len(node.inputs)]
+    return sum(value.const_value.size for value in stored if value is not None and value.const_value is not None)
+
+
+# ------------------------------------------------------------------------------------------------------------ graph
+
+
+def _inlined(file: OnnxFile, feeds: Feeds) -> OnnxFile:
+    """The model without its own functions, shown equal; the original could not be asked for a value inside of one."""
+    flat = OnnxFile(inliner.inline_local_functions(file.proto, convert_version=True), file.weights)
+    before, after = Original(file).run(feeds), Original(flat).run(feeds)
+    for name, value in before.items():
+        if not agree(value, after[name]):
+            raise ConversionError(
+                f"the output {name!r} changes when the model's own functions are inlined; export it without functions"
+            )
+    return flat
+
+
+def _lifted(file: OnnxFile, original: Original, feeds: Feeds, notes: list[str]) -> ir.Model:
+    model = ir.from_proto(file.proto)
+    for name, array in file.weights.items():
+        model.graph.initializers[name].const_value = ir.tensor(array, name=name)
+    if "ai.onnx" in model.opset_imports:
+        model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
+    common.RemoveInitializersFromInputsPass()(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    opset = opset_of(model)
+    model = lift(model)
+    if opset != OPSET:
+        require_agreement(file, original, model, feeds)
+        notes.append(f"the graph was brought from opset {opset} to {OPSET}")
+    return model
+
+
+def _settle_shapes(model: ir.Model, feeds: Feeds, open_batch: Collection[str]) -> None:
+    """Give the inputs their final shapes, and forget what the file says of all others, which may no longer be so."""
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for value in node.outputs:
+            value.shape = None
+    for value in model.graph.inputs:
+        assert value.name is not None
+        sizes: list[int | str] = list(feeds[value.name].shape)
+        if value.name in open_batch:
+            sizes[0] = BATCH
+        value.shape = ir.Shape(sizes)
+
+
+def _declare_outputs(model: ir.Model, original: Original, feeds: Feeds) -> None:
+    """Give the outputs their types and ranks, which ONNX demands; their sizes are found out later."""
+    arrays = original.run(feeds)
+    for value in model.graph.outputs:
+        name = value.name or ""
+        kind = original.types[name].removeprefix("tensor(").removesuffix(")")
+        value.type = ir.TensorType(ir.DataType[kind.upper()])
+        value.shape = value.shape or ir.Shape([None] * arrays[name].ndim)

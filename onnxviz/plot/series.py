@@ -1,0 +1,105 @@
+"""Maps of one-dimensional signals: the curve before the colours of its map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from onnxviz.errors import InputError
+from onnxviz.image import resize_linear
+from onnxviz.plot.arguments import MapLike, maps_of, numbers, titles_of
+from onnxviz.plot.colours import Scale, scale_of
+
+SEQUENTIAL = "Oranges"
+"""Behind a dark curve: white at zero, even steps of lightness."""
+
+OPACITY = 0.65
+"""Of the colours, on white: the darkest still lets a black curve be seen."""
+
+Series = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One curve (T,) and the map (T,) behind it."""
+
+    title: str
+    curve: Series
+    values: Series
+
+
+def draw_strips(strips: Sequence[Strip], times: Series, *, cmap: str | None = None) -> Figure:
+    """A figure of strips below each other, on one scale of colours."""
+    scale = scale_of(np.stack([strip.values for strip in strips]), cmap=cmap, sequential=SEQUENTIAL)
+    figure = Figure(figsize=(9, 0.6 + 1.4 * len(strips)), layout="constrained")
+    grid = figure.subplots(len(strips), sharex=True, squeeze=False)[:, 0]
+    half = (times[-1] - times[0]) / max(len(times) - 1, 1) / 2 or 0.5
+    for axes, strip in zip(grid, strips, strict=True):
+        low, high = float(strip.curve.min()), float(strip.curve.max())
+        margin = 0.06 * (high - low) or 1.0
+        extent = (float(times[0] - half), float(times[-1] + half), low - margin, high + margin)
+        axes.imshow(_paint(scale, strip.values), extent=extent, aspect="auto", interpolation="nearest", alpha=OPACITY)
+        axes.plot(times, strip.curve, color="black", linewidth=min(1.2, 600 / len(times) + 0.25))
+        axes.set_xlim(extent[:2])
+        axes.set_ylim(extent[2:])
+        axes.set_title(strip.title, fontsize=9, loc="left")
+        axes.tick_params(labelsize=7)
+    bar = figure.colorbar(scale.mappable, ax=list(grid), fraction=0.03, pad=0.02, alpha=OPACITY)
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def signal(
+    series: npt.ArrayLike,
+    map: MapLike,
+    *,
+    channel_axis: int = 0,
+    times: npt.ArrayLike | None = None,
+    titles: Sequence[str] | None = None,
+    cmap: str | None = None,
+) -> Figure:
+    """A signal with its map as the colour behind it, a strip for each channel, all on one scale of colours.
+
+    Args:
+        series: (T,), or (C, T) with the channels at ``channel_axis``.
+        map: (t,), or one map for each channel (C, t); an Explanation of one sample. Brought to T points linearly.
+        channel_axis: of ``series``.
+        times: the T positions, evenly spaced; None counts samples.
+        titles: of the strips.
+        cmap: a colour map of matplotlib; None chooses by the sign of the values.
+
+    Raises:
+        InputError: arrays of another shape.
+        OptionError: an impossible option.
+    """
+    curves = numbers("series", series)
+    if curves.ndim not in {1, 2} or not -curves.ndim <= channel_axis < curves.ndim:
+        raise InputError(
+            f"series is (T,), or (C, T) with the channels at channel_axis={channel_axis}; got shape {curves.shape}"
+        )
+    curves = curves[None] if curves.ndim == 1 else np.moveaxis(curves, channel_axis, 0)
+    channels, length = curves.shape
+    maps = maps_of("map", map, 1)
+    if maps.shape[1] != 1 or len(maps) not in {1, channels}:
+        raise InputError(f"map is one, or one for each of {channels} channels; got shape {np.shape(map)}")
+    behind = np.broadcast_to(resize_linear(maps[:, 0], (length,), (1,)), curves.shape)
+    positions = np.arange(length, dtype=np.float64) if times is None else numbers("times", times)
+    if positions.shape != (length,):
+        raise InputError(f"times has the series' {length} positions; got shape {positions.shape}")
+    names = titles_of("titles", titles, channels)
+    return draw_strips([Strip(*strip) for strip in zip(names, curves, behind, strict=True)], positions, cmap=cmap)
+
+
+def _paint(scale: Scale, values: Series) -> npt.NDArray[np.float64]:
+    """One row of colours (1, T, 3). Of more values than a screen has columns, each column shows the largest."""
+    most = 2000
+    if len(values) > most:
+        edges = np.linspace(0, len(values), most, endpoint=False).astype(int)
+        largest, smallest = np.maximum.reduceat(values, edges), np.minimum.reduceat(values, edges)
+        values = np.where(largest >= -smallest, largest, smallest)
+    return scale.paint(values[None])

@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from onnxviz.gradient.registry import VJPS
+from onnxviz.gradient.training_ops import PROJECT
+from tests.gradient.cases import CASES
+from tests.gradient.harness import Case, Differentiated, by_differences, by_torch, relative_error
+
+HALF = float(np.finfo(np.float16).eps)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradient(case: Case):
+    gradients = Differentiated(case.model(), case.feeds)
+    for batch in (1, 3):
+        feeds = case.feeds(batch, seed=batch)
+        outputs, seeds, found = gradients(feeds)
+        if case.torch is not None:
+            y, expected = by_torch(case.torch, feeds, case.arrays(), seeds["y"])
+            assert relative_error(outputs["y"], y) < 1e-5
+        elif batch == 1:
+            expected = by_differences(case, gradients.forward, feeds, seeds["y"])
+        else:
+            continue
+        for name in feeds:
+            assert relative_error(found.get(name, np.zeros_like(feeds[name])), expected[name]) < 1e-5, name
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.half], ids=str)
+def test_gradient_in_half_precision(case: Case):
+    whole = Differentiated(case.model(), case.feeds)
+    half = Differentiated(case.model("float16"), lambda batch: case.feeds(batch, dtype=np.float16))
+    _, _, expected = whole(case.feeds(3))
+    _, _, found = half(case.feeds(3, dtype=np.float16))
+    for name, gradient in found.items():
+        assert gradient.dtype == np.float16
+        assert relative_error(gradient, expected[name]) < 32 * HALF, name
+
+
+def test_every_rule_has_a_case_and_every_case_a_rule():
+    own = {key for key in VJPS if key[0] != PROJECT}  # the project's operators have their cases in test_composites
+    operators = [{(node.domain, node.op_type) for node in case.model().graph} for case in CASES]
+    assert own == {key for each in operators for key in each if key in own}
+    assert all(each & own for each in operators)
