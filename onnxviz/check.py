@@ -360,9 +360,9 @@ def drawn(example: Feeds, seed: int, batch: int) -> dict[str, Array]:
         rng, like = np.random.default_rng([seed, index]), _statistics(x)
         shape = (batch, *x.shape[1:]) if x.ndim else ()
         if "std" in like:
-            result[name] = (rng.standard_normal(shape) * like["std"] + like["mean"]).astype(x.dtype)
+            result[name] = np.asarray(rng.standard_normal(shape) * like["std"] + like["mean"], x.dtype)
         elif "max" in like:
-            result[name] = rng.integers(like["min"], like["max"], shape, endpoint=True).astype(x.dtype)
+            result[name] = np.asarray(rng.integers(like["min"], like["max"], shape, endpoint=True), x.dtype)
         else:
             result[name] = with_batch({name: x}, batch)[name]
     return result

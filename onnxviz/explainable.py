@@ -55,7 +55,8 @@ def explain(
     """
     model, graph = source.model, source.model.graph
     symbolic = all(len(v.shape or ()) > 0 and axes.is_batch(v.shape[0]) for v in graph.inputs)  # type: ignore[index]
-    renamed = normalise.normalise(model)
+    with taps.protected(model, source.taps):
+        renamed = normalise.normalise(model)
     composites.recognise(model)
     placed, outputs = taps.name_taps(
         model,

@@ -73,7 +73,7 @@ def _traced(
     subject: Subject, example: dict[str, torch.Tensor], taps: Collection[str], batch: torch.export.Dim | None
 ) -> torch.export.ExportedProgram:
     shapes = tuple({0: batch} if batch is not None and tensor.ndim else None for tensor in example.values())
-    with Recorder(subject.names, taps) as recorder, quiet():
+    with Recorder(subject.names, taps, on_path=True) as recorder, quiet():
         module = _Tapped(subject, recorder).eval()
         return torch.export.export(module, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
 
@@ -87,7 +87,7 @@ def _translated(traced: torch.export.ExportedProgram, inputs: list[str]) -> Expo
             input_names=inputs,
             verbose=False,
             external_data=False,
-            optimize=True,
+            optimize=False,  # it would merge a layer that passes its input on with that input, on all paths
         )
     assert exported is not None
     graph = exported.model.graph

@@ -114,7 +114,7 @@ def follow(copy: torch.Tensor, tensor: torch.Tensor, *, overwritten: bool) -> to
     Where the layer has overwritten its input, whoever else holds that tensor must depend on the copy as well: it is
     written into. Elsewhere a second copy is passed on, so that nothing overwrites the collected one.
     """
-    if tensor.is_floating_point() and not copy.requires_grad:
+    if tensor.is_floating_point() and not copy.requires_grad and torch.is_grad_enabled():
         copy.requires_grad_()
     return tensor.copy_(copy) if overwritten else copy.clone()
 

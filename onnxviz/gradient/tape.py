@@ -51,8 +51,8 @@ class Ops:
 
     Any ONNX operator is a method: ``op.Conv(x, w, strides=[1, 1])``. Python numbers among the inputs become constants
     of the type of the first value among them, lists of ints become int64 constants. Operators with several outputs are
-    written ``op.several("Split", 3, x)``. Operators of a domain of their own (training ops, pooling gradients) are found
-    in ``library``, whose functions travel with the model.
+    written ``op.several("Split", 3, x)``. Operators of a domain of their own (training ops, pooling gradients) are
+    found in ``library``, whose functions travel with the model.
     """
 
     def __init__(self, graph: ir.Graph, library: Library | None = None, prefix: str = "") -> None:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import onnx_ir as ir
 
 from onnxviz.source import Tap
+
+
+@contextmanager
+def protected(model: ir.Model, taps: Sequence[Tap]) -> Iterator[None]:
+    """Keep simplifications from passing over layers that pass their input on: each is one way among several to it."""
+    wanted = {tap.value for tap in taps}
+    nodes = [n for n in model.graph if n.op_type == "Identity" and n.domain == "" and n.outputs[0].name in wanted]
+    for node in nodes:
+        node.domain, node.op_type = "onnxviz", "Tap"
+    yield
+    for node in nodes:
+        node.domain, node.op_type = "", "Identity"
 
 
 def name_taps(model: ir.Model, taps: Sequence[Tap], outputs: dict[str, str]) -> tuple[list[Tap], dict[str, str]]:
@@ -26,8 +39,12 @@ def name_taps(model: ir.Model, taps: Sequence[Tap], outputs: dict[str, str]) -> 
     """
     graph = model.graph
     known = {v.name: v for v in [*graph.inputs, *graph.initializers.values(), *(y for n in graph for y in n.outputs)]}
-    base = {name: _behind_identities(known[name]) for name in [*outputs.values(), *(t.value for t in taps)]}
     graph.outputs.clear()
+    tapped_values = {known[tap.value] for tap in taps}
+    returned = {name: _behind_identities(known[name], tapped_values) for name in outputs.values()}
+    _remove_identities(graph, keep=tapped_values)
+    bases = _bases([known[tap.value] for tap in taps])
+    base = {name: bases.get(value.name or "", value) for name, value in returned.items()} | bases
     chains: dict[ir.Value, list[Tap]] = {}
     for tap in taps:
         chains.setdefault(base[tap.value], []).append(tap)
@@ -46,16 +63,38 @@ def name_taps(model: ir.Model, taps: Sequence[Tap], outputs: dict[str, str]) -> 
     wanted = dict.fromkeys([*final.values(), *(t.value for t in placed)])
     by_name = {y.name: y for node in graph for y in node.outputs}
     graph.outputs.extend(by_name[name] for name in wanted)
-    _remove_identities(graph)
+    _remove_identities(graph, keep=set(graph.outputs))
     return placed, final
 
 
-def _behind_identities(value: ir.Value) -> ir.Value:
-    node = value.producer()
-    while node is not None and node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
+def _behind_identities(value: ir.Value, stop: set[ir.Value]) -> ir.Value:
+    """What a value is an identity of, as far as the first value of ``stop``."""
+    while value not in stop and (node := value.producer()) is not None and node.op_type == "Identity":
+        if node.domain != "" or node.inputs[0] is None:
+            break
         value = node.inputs[0]
-        node = value.producer()
     return value
+
+
+def _bases(values: Sequence[ir.Value]) -> dict[str, ir.Value]:
+    """The value that each tapped value is computed as.
+
+    A layer may pass its input on. If others read that input as well, the layer is a branch of its own and keeps its
+    Identity. If nobody reads the layer's copy, or nobody reads its input otherwise, the two are one value.
+    """
+    found: dict[str, ir.Value] = {}
+    for value in values:
+        base, node = value, value.producer()
+        while node is not None and node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
+            source = node.inputs[0]
+            alone = len(source.uses()) == 1 and source.producer() is not None and source not in found.values()
+            if base.uses() and not alone:
+                break
+            if base.uses():
+                base.replace_all_uses_with(source)
+            base, node = source, source.producer()
+        found[value.name or ""] = base
+    return found
 
 
 def _chain(graph: ir.Graph, value: ir.Value, chain: Sequence[Tap], names: _Names) -> list[ir.Value]:
@@ -85,15 +124,14 @@ def _identity(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return result
 
 
-def _remove_identities(graph: ir.Graph) -> None:
-    """Drop identities that are not an output: what hooks left behind."""
+def _remove_identities(graph: ir.Graph, keep: set[ir.Value]) -> None:
+    """Drop identities other than ``keep``: what hooks left behind."""
     for node in reversed(list(graph)):
-        if node.op_type == "Identity" and node.domain == "" and not node.outputs[0].is_graph_output():
+        if node.op_type == "Identity" and node.domain == "" and node.outputs[0] not in keep:
             source = node.inputs[0]
-            if source is None:
-                continue
-            node.outputs[0].replace_all_uses_with(source)
-            graph.remove(node, safe=True)
+            if source is not None and not node.outputs[0].is_graph_output():
+                node.outputs[0].replace_all_uses_with(source)
+                graph.remove(node, safe=True)
 
 
 class _Names:

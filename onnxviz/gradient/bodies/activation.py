@@ -1,7 +1,7 @@
 """Gradients of activations.
 
-At a kink the derivative is what PyTorch and TensorFlow take for the layer of that name: Relu at 0 and Clip at its bounds
-(ReLU6, hardtanh) pass nothing; LeakyRelu, PRelu and the ELUs take the slope of the negative side at 0.
+At a kink the derivative is what PyTorch and TensorFlow take for the layer of that name: Relu at 0 and Clip at its
+bounds (ReLU6, hardtanh) pass nothing; LeakyRelu, PRelu and the ELUs take the slope of the negative side at 0.
 """
 
 from __future__ import annotations

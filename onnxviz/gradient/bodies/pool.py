@@ -41,31 +41,18 @@ def average_pool_grad(
     kernel_shape: list[int],
     strides: list[int],
     pads: list[int],
-    ceil_mode: int,
-    count_include_pad: int,  # noqa: ARG001 (sizes tell)
+    count_include_pad: int,
 ) -> ir.Value:
     """Each pixel of a window gets dy divided by the number of pixels that the window's mean was taken over."""
-    n = len(kernel_shape)
     channels, *sizes = static_dims(x, 1)
-    windows = static_dims(dy, 2)
-    counts = reduce(
-        np.multiply.outer,
-        [
-            _counts(windows[i], sizes[i], kernel_shape[i], strides[i], pads[i], pads[i + n], count_include_pad)
-            for i in range(n)
-        ],
-    )
-    area = float(np.prod(kernel_shape))
-    share = op.Div(dy, area) if np.all(counts == area) else op.Div(dy, op.cast_like(op.constant(counts), dy))
-    # Channels become samples, so that one 1 × 1 × k kernel of ones serves them all. With ceil_mode the last window may
-    # reach beyond the pads: that is as if there were more of them.
-    begin, end = (
-        pads[:n],
-        [
-            max(e, (o - 1) * s + k - size - b)
-            for b, e, o, s, k, size in zip(pads, pads[n:], windows, strides, kernel_shape, sizes, strict=False)
-        ],
-    )
+    windows, n = static_dims(dy, 2), len(kernel_shape)
+    axes = list(zip(sizes, windows, kernel_shape, strides, pads[:n], pads[n:], strict=True))
+    counts = reduce(np.multiply.outer, [_counts(count_include_pad, *axis) for axis in axes])
+    uniform = np.all(counts == counts.flat[0])
+    share = op.Div(dy, float(counts.flat[0]) if uniform else op.cast_like(op.constant(counts), dy))
+    # Channels become samples, so that one kernel of ones serves them all. With ceil_mode the last window may reach
+    # beyond the pads: that is as if there were more of them.
+    ends = [max(end, (o - 1) * s + k - size - begin) for size, o, k, s, begin, end in axes]
     spread = transposed_convolution(
         op,
         op.Reshape(share, [-1, 1, *windows]),
@@ -74,7 +61,7 @@ def average_pool_grad(
         windows=windows,
         reach=[k - 1 for k in kernel_shape],
         strides=strides,
-        pads=[*begin, *end],
+        pads=[*pads[:n], *ends],
         dilations=[1] * n,
         group=1,
     )
@@ -82,7 +69,7 @@ def average_pool_grad(
 
 
 def _counts(
-    windows: int, size: int, kernel: int, stride: int, begin: int, end: int, include_pad: int
+    include_pad: int, size: int, windows: int, kernel: int, stride: int, begin: int, end: int
 ) -> npt.NDArray[np.float32]:
     """How many pixels each window covers along one axis; pads count if asked for, what lies behind them never."""
     first = np.arange(windows) * stride - begin

@@ -67,7 +67,6 @@ def average_pool(
         kernel_shape=kernel_shape,
         strides=strides or [1] * n,
         pads=explicit_pads(y, pads, auto_pad, n),
-        ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
     )
 

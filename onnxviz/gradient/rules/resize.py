@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,9 @@ def resize(
         raise unsupported(y, "does not support cropping and keeping the aspect ratio")
     before, after = dims(x), dims(y)
     factors = _factors(y, before, after, scales, axes)
-    style = coordinate_transformation_mode, nearest_mode
-    whole = all(after[i] == before[i] * factor and factor == round(factor) for i, factor in factors.items())  # type: ignore[operator]
-    if mode == "nearest" and style in _REPLICATING and whole:
-        return _summed_blocks(op, dy, x, {i: round(factor) for i, factor in factors.items()})
+    copies = {axis: round(factor) for axis, factor in factors.items()}
+    if mode == "nearest" and (coordinate_transformation_mode, nearest_mode) in _REPLICATING and copies == factors:
+        return _summed_blocks(op, dy, x, copies)
     attributes: dict[str, Any] = {
         "mode": mode,
         "coordinate_transformation_mode": coordinate_transformation_mode,
@@ -54,11 +54,24 @@ def resize(
         "exclude_outside": exclude_outside,
         "antialias": antialias,
     }
-    for axis, factor in factors.items():
+    return _by_matrices(op, dy, x, y, factors if sizes is None else None, attributes, list(factors))
+
+
+def _by_matrices(
+    op: Ops,
+    dy: ir.Value,
+    x: ir.Value,
+    y: ir.Value,
+    scales: dict[int, float] | None,
+    attributes: dict[str, Any],
+    axes: Sequence[int],
+) -> ir.Value:
+    """Aᵀ·dy along each axis. A is computed as y was, from a scale or from a size, so that both round alike."""
+    for axis in axes:
         n, m = static_dims(x, axis)[0], static_dims(y, axis)[0]
-        target = (op.constant(np.array([factor, 1.0], np.float32)), None) if sizes is None else (None, [m, n])
+        target = (None, [m, n]) if scales is None else (op.constant(np.array([scales[axis], 1.0], np.float32)), None)
         matrix = op.Resize(op.constant(np.eye(n, dtype=np.float32)), None, *target, **attributes)  # (m, n)
-        dy = _along(op, dy, op.cast_like(matrix, x), axis, len(before))
+        dy = _along(op, dy, op.cast_like(matrix, x), axis, len(dims(x)))
     return dy
 
 
