@@ -54,7 +54,7 @@ def explain(
         UnsupportedOperatorError: an operator has no gradient rule.
     """
     model, graph = source.model, source.model.graph
-    symbolic = all(len(v.shape or ()) > 0 and axes.is_batch(v.shape[0]) for v in graph.inputs)  # type: ignore[index]
+    batched = [v.name or "" for v in graph.inputs if v.shape is not None and len(v.shape) and axes.is_batch(v.shape[0])]
     with taps.protected(model, source.taps):
         renamed = normalise.normalise(model)
     composites.recognise(model)
@@ -63,9 +63,9 @@ def explain(
         [replace(tap, value=renamed.get(tap.value, tap.value)) for tap in source.taps],
         {name: renamed.get(value, value) for name, value in source.outputs.items()},
     )
-    activation_bytes = probe.probe(model, source.example, symbolic_batch=symbolic)
+    activation_bytes = probe.probe(model, source.example, batched)
     normalise.explicit_pads(model, {v.name or "": _shape(v) for v in _values(graph)})
-    batch = None if symbolic else next(iter(source.example.values())).shape[0]
+    batch = None if batched else next((len(x) for x in source.example.values() if x.ndim), 1)
     roles = axes.AxisRoles(graph, batch)
     values = {v.name or "": v for v in _values(graph)}
     heads = [_head(name, values[value]) for name, value in outputs.items()]
@@ -152,6 +152,8 @@ def _head(name: str, value: ir.Value) -> _Head:
     while (node := cursor.producer()) is not None:
         if node.domain == "" and node.op_type in _ACTIVATIONS and node.inputs[0] is not None:
             axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+            if _shape(node.inputs[0])[:1] != _shape(value)[:1]:
+                break  # a reshape mixed the batch with something else
             return _Head(name, value, node.inputs[0], node.op_type, None if node.op_type == "Sigmoid" else axis)
         if node.domain != "" or node.op_type not in _PASSIVE or node.inputs[0] is None:
             break

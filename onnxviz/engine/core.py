@@ -88,6 +88,7 @@ class Engine:
         self.threads = threads
         self.batch_size = batch_size
         self.provider = ""
+        self._batched = {t.name for t in bundle.manifest.inputs if t.axes.batch == 0}
         self._weights: Weights | None = Weights(bundle.weights, bundle.path.parent)
         self._sessions: OrderedDict[Hashable, _Prepared] = OrderedDict()
         self._lock = threading.Lock()
@@ -108,8 +109,7 @@ class Engine:
         prepared = self._prepared(("values", names), lambda: self._values_model(names))
         whole = [n for n in names if batch_axes.get(n) is None]
         parts: list[list[Array]] = []
-        for chunk, keep in self._chunks(feeds, batch, whole):
-            size = len(next(iter(chunk.values())))
+        for chunk, keep, size in self._chunks(feeds, batch, whole):
             results = self._run(prepared, chunk)
             parts.append([_first(r, keep, size, batch_axes.get(n)) for n, r in zip(names, results, strict=True)])
         return {n: _joined([p[i] for p in parts], batch_axes.get(n)) for i, n in enumerate(names)}
@@ -123,8 +123,7 @@ class Engine:
         pieces: list[tuple[Array, Array | None, Array]] = []
         rewritten: dict[str, int] = {}
         start = 0
-        for chunk, keep in self._chunks(feeds, batch, []):
-            size = len(next(iter(chunk.values())))
+        for chunk, keep, size in self._chunks(feeds, batch, []):
             window = np.minimum(np.arange(start, start + size), batch - 1)
             start += keep
             if resolved.several:
@@ -291,8 +290,8 @@ class Engine:
 
     # ----- chunks -----
 
-    def _chunks(self, feeds: Feeds, batch: int, whole: Sequence[str]) -> Iterator[tuple[dict[str, Array], int]]:
-        """The feeds in runs of a size that the file and the device take, and how many samples of each count."""
+    def _chunks(self, feeds: Feeds, batch: int, whole: Sequence[str]) -> Iterator[tuple[dict[str, Array], int, int]]:
+        """The feeds in runs of a size that the file and the device take, and how many samples of each count, of how many."""
         static = self.bundle.manifest.static_batch
         size = static or self._chunk_size(batch)
         if whole and size < batch:
@@ -304,7 +303,8 @@ class Engine:
         for start in range(0, batch, size):
             keep = min(size, batch - start)
             index = np.minimum(np.arange(start, start + (static or keep)), batch - 1)
-            yield (dict(feeds) if keep == batch == len(index) else {n: x[index] for n, x in feeds.items()}), keep
+            whole_batch = keep == batch == len(index)
+            yield {n: x if whole_batch or n not in self._batched else x[index] for n, x in feeds.items()}, keep, len(index)
 
     def _chunk_size(self, batch: int) -> int:
         if self.batch_size != "auto":

@@ -159,6 +159,11 @@ def _fill(
             nodes.append(node)
             wanted.update(node.input)
     for node in reversed(nodes):
+        if not given.isdisjoint(node.output):  # one of several outputs of a node: what is given takes its name
+            renamed = onnx.NodeProto()
+            renamed.CopyFrom(node)
+            renamed.output[:] = [f"{name}#computed" if name in given else name for name in node.output]
+            node = renamed  # noqa: PLW2901 - the same node under other names
         (sketch.forward if graph.cotangents.isdisjoint(node.output) else sketch.backward).append(node)
     model_inputs = {t.name for t in graph.bundle.manifest.inputs}
     for name in sorted(wanted & (given | model_inputs)):

@@ -40,7 +40,7 @@ def as_feeds(x: Any, manifest: Manifest) -> tuple[dict[str, Array], int]:
     if missing := inputs.keys() - given.keys():
         raise InputError(f"input {min(missing)!r} is missing; inputs: {', '.join(inputs)}")
     feeds = {name: _checked(array(given[name]), tensor) for name, tensor in inputs.items()}
-    sizes = {name: len(a) for name, a in feeds.items() if a.ndim}
+    sizes = {name: len(a) for name, a in feeds.items() if inputs[name].axes.batch == 0}
     if len(set(sizes.values())) > 1:
         raise InputError(f"the inputs differ in their number of samples: {sizes}")
     return feeds, next(iter(sizes.values()), 1)
@@ -69,7 +69,8 @@ def _checked(x: Array, tensor: Input) -> Array:
     if x.ndim != len(expected):
         hint = ". Add the batch axis: x[None]" if x.ndim == len(expected) - 1 else ""
         raise InputError(f"{where} has {x.ndim} axes (shape {list(x.shape)}), the model takes {expected}{hint}")
-    if any(isinstance(d, int) and d != n and i for i, (d, n) in enumerate(zip(tensor.shape, x.shape, strict=True))):
+    free = tensor.axes.batch  # a fixed batch is filled up by the engine
+    if any(isinstance(d, int) and d != n and i != free for i, (d, n) in enumerate(zip(tensor.shape, x.shape, strict=True))):
         raise InputError(f"{where} has shape {list(x.shape)}, the model takes {expected}{_layout_hint(x, tensor)}")
     if x.size == 0:
         raise InputError(f"{where} is empty (shape {list(x.shape)})")

@@ -123,6 +123,9 @@ def _weighting(array: Array, output: Output, batch: int) -> Array:
     if not np.isfinite(array).all():
         raise TargetError("the target weighting contains NaN or infinity")
     axis = output.logits_axes.channel
+    like_output = tuple(batch if i == output.axes.batch else d for i, d in enumerate(output.shape))
+    if array.shape == like_output and array.size == np.prod([s for s in sizes if s is not None]):
+        array = array.reshape(sizes)
     if array.ndim == 1 and axis is not None and len(array) == shape[axis]:
         array = array.reshape([-1 if i == axis else 1 for i in range(len(shape))])
     elif array.shape == sizes[1:]:

@@ -5,7 +5,7 @@ Shape inference gives up at data-dependent reshapes and knows nothing of onnxrun
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -26,27 +26,29 @@ _ELEMENT_TYPES = {
 Dim = int | str | None
 
 
-def with_batch(feeds: Mapping[str, Array], batch: int) -> dict[str, Array]:
-    """The same inputs at another batch size: samples repeat, or are left out."""
-    return {name: np.take(x, np.arange(batch) % x.shape[0], axis=0) for name, x in feeds.items()}
+def with_batch(feeds: Mapping[str, Array], batch: int, batched: Collection[str]) -> dict[str, Array]:
+    """The same inputs, of which ``batched`` have another batch size: samples repeat, or are left out."""
+    return {
+        name: np.take(x, np.arange(batch) % x.shape[0], axis=0) if name in batched else x for name, x in feeds.items()
+    }
 
 
-def probe(model: ir.Model, feeds: Mapping[str, Array], *, symbolic_batch: bool) -> int:
+def probe(model: ir.Model, feeds: Mapping[str, Array], batched: Collection[str]) -> int:
     """Set the measured shape and element type of every value of the graph.
 
     Args:
         model: the forward graph.
         feeds: inputs to run it on.
-        symbolic_batch: whether axis 0 of every input is the batch and may vary. If so, a size that grows with it
-            becomes ``"N"`` or ``"k*N"``, one that depends on it in another way None.
+        batched: the inputs whose axis 0 is the batch and may vary. A size that grows with it becomes ``"N"`` or
+            ``"k*N"``, one that depends on it in another way None.
 
     Returns:
         The bytes that the float values of one sample take together.
     """
     graph = model.graph
     values = [y for node in graph for y in node.outputs if y.name]
-    batches = (2, 3) if symbolic_batch else (next(iter(feeds.values())).shape[0] if feeds else 1,)
-    runs = [with_batch(feeds, b) if symbolic_batch else dict(feeds) for b in batches]
+    batches = (2, 3) if batched else (next((len(x) for x in feeds.values() if x.ndim), 1),)
+    runs = [with_batch(feeds, b, batched) for b in batches]
     types, shapes = _measure(model, [v.name or "" for v in values], runs)
     total = 0
     for value in values:
@@ -58,7 +60,7 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], *, symbolic_batch: bool) 
         total += int(np.prod(sizes[0], dtype=np.int64)) * (value.dtype.itemsize if value.dtype else 4)  # type: ignore[assignment]
     for value in graph.inputs:
         feed = feeds[value.name or ""]
-        value.shape = ir.Shape([BATCH if symbolic_batch and not i else int(d) for i, d in enumerate(feed.shape)])
+        value.shape = ir.Shape([BATCH if value.name in batched and not i else int(d) for i, d in enumerate(feed.shape)])
     return int(total // batches[0])
 
 

@@ -112,7 +112,17 @@ def measure(model: ir.Model, feeds: Callable[[int], Mapping[str, np.ndarray]]) -
     for value in (y for node in model.graph for y in node.outputs if y.name):
         two, three = (run[value.name] for run in runs)
         value.dtype = ir.DataType.from_numpy(two.dtype)
-        value.shape = ir.Shape([a if a == b else N for a, b in zip(two.shape, three.shape, strict=True)])
+        value.shape = ir.Shape([size(a, b) for a, b in zip(two.shape, three.shape, strict=True)])
+
+
+def size(at_two: int, at_three: int) -> int | str | None:
+    """A size as a function of the batch, known at two of them."""
+    if at_two == at_three:
+        return at_two
+    slope = at_three - at_two
+    if at_two != 2 * slope:
+        return None
+    return N if slope == 1 else f"{slope}*{N}"
 
 
 def load(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -24,8 +24,8 @@ def differentiated(code: str, inputs: dict, constants: dict | None = None) -> Di
         ('y = Einsum<equation="...i->...">(x)', {}, ["Einsum", "...i->..."]),
         ("h = Shape<start=1, end=2>(x)  a = Sub(h, two)  y = ReduceSum(x, a)", {"two": [2]}, ["ReduceSum", "'a'"]),
         (
-            'h = Shape<start=1, end=2>(x)  p = Sub(h, two)  q = Concat<axis=0>(p, p)  y = Pad<mode="edge">(x, q, , one)',
-            {"two": [2], "one": [2]},
+            'h = Shape<start=1, end=2>(x)  p = Sub(h, two)  q = Concat<axis=0>(p, p)  y = Pad<mode="edge">(x, q, , i)',
+            {"two": [2], "i": [2]},
             ["Pad", "edge"],
         ),
         (
