@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxviz import plot
+    from onnxviz.algorithms.registry import methods
     from onnxviz.conversion import convert
     from onnxviz.engine.explainer import Explainer, load
     from onnxviz.errors import OnnxvizError
     from onnxviz.explanation import Explanation
     from onnxviz.image import ImageInput
-    from onnxviz.algorithms.registry import methods
 
 __version__ = "0.1.0"
 __all__ = ["Explainer", "Explanation", "ImageInput", "OnnxvizError", "convert", "load", "methods", "plot"]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from onnxviz import bundle
 from onnxviz.errors import MissingDependencyError, OptionError, UnsupportedModelError
+from onnxviz.manifest import Manifest
 from onnxviz.source import Source
 
 if TYPE_CHECKING:
@@ -24,9 +25,16 @@ _CONVERTERS = {"onnx": "onnxviz.graph.plain", "torch": "onnxviz_torch", "keras":
 
 
 def convert(
-    model: Any, path: str | os.PathLike[str], *, example: Any = None, layers: Sequence[str] | str | None = None,
-    input: ImageInput | None = None, classes: Sequence[str] | None = None, gradient: GradientChoice = True,
-    external_data: bool | None = None, quiet: bool = False,
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    example: Any = None,
+    layers: Sequence[str] | str | None = None,
+    input: ImageInput | None = None,
+    classes: Sequence[str] | None = None,
+    gradient: GradientChoice = True,
+    external_data: bool | None = None,
+    quiet: bool = False,
 ) -> Path:
     """Convert a model once into an explainable ONNX file, and check the file against the model.
 
@@ -81,7 +89,7 @@ def convert(
     return final
 
 
-def summary(path: Path, manifest: bundle.Manifest, notes: Sequence[str] = ()) -> str:
+def summary(path: Path, manifest: Manifest, notes: Sequence[str] = ()) -> str:
     """What a conversion tells: layers, residuals against the source, and notes."""
     residuals = manifest.residuals
     values = max([*residuals["outputs"].values(), *residuals["layers"].values()], default=0.0)
@@ -134,8 +142,8 @@ def _kind(model: Any) -> str:
     if ("onnx", "ModelProto") in ancestors:
         return "onnx"
     raise UnsupportedModelError(
-        f"a {type(model).__module__}.{type(model).__qualname__} is not a model that onnxviz takes: pass a torch.nn.Module, a "
-        f"torch.export.ExportedProgram, or the path of an .onnx or .pt2 file"
+        f"a {type(model).__module__}.{type(model).__qualname__} is not a model that onnxviz takes: pass a torch.nn.Module, "
+        f"a torch.export.ExportedProgram, or the path of an .onnx or .pt2 file"
     )
 
 

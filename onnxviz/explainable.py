@@ -9,14 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import onnx_ir as ir
 
-from onnxviz import bundle
-from onnxviz.bundle import Axes, Input, Layer, Manifest, Output, grad_name, seed_name
 from onnxviz.errors import ConversionError, UnsupportedOperatorError
 from onnxviz.gradient import backward as differentiate
 from onnxviz.gradient.registry import describe
 from onnxviz.gradient.tape import Ops
 from onnxviz.gradient.training_ops import TrainingOps
 from onnxviz.graph import axes, composites, normalise, probe, taps
+from onnxviz.manifest import IR_VERSION, OPSET, Axes, Input, Layer, Manifest, Output, grad_name, seed_name
 from onnxviz.source import BATCH, Source, Tap
 
 GradientChoice = bool | Literal["available"]
@@ -38,7 +37,10 @@ class _Head:
 
 
 def explain(
-    source: Source, *, gradient: GradientChoice = True, image: dict[str, Any] | None = None,
+    source: Source,
+    *,
+    gradient: GradientChoice = True,
+    image: dict[str, Any] | None = None,
     classes: Sequence[str] | None = None,
 ) -> tuple[ir.Model, Manifest]:
     """The explainable graph of a source (its model is changed in place) and the manifest that describes it.
@@ -77,8 +79,11 @@ def explain(
         framework=source.framework,
         versions=source.versions,
         static_batch=batch,
-        inputs=tuple(_input(v, roles, reached, image if i == 0 else None) for i, v in enumerate(graph.inputs)
-                     if not (v.name or "").startswith("seed/")),
+        inputs=tuple(
+            _input(v, roles, reached, image if i == 0 else None)
+            for i, v in enumerate(graph.inputs)
+            if not (v.name or "").startswith("seed/")
+        ),
         outputs=tuple(_output(h, roles, gradient=bool(reached) and _differentiable(h, graph)) for h in heads),
         layers=tuple(_layer(t, values[t.value], roles, reached, reasons) for t in placed),
         classes=tuple(classes) if classes is not None else None,
@@ -120,21 +125,21 @@ def _append_gradient(
         if value in totals and totals[value] not in graph.outputs:
             total = totals[value]
             total.shape = ir.Shape([d if isinstance(d, int) else _renamed(d.value) for d in value.shape or ()])
-            total.dtype = value.dtype
+            total.type = value.type
             graph.outputs.append(total)
-    return {v.name or "" for v in totals}, _reasons(layers, totals, active, forward, heads, blocked)
+    return {v.name or "" for v in totals}, _reasons(layers, totals, forward, heads, blocked)
 
 
 def _seed(op: Ops, head: _Head) -> ir.Value:
     """The input ``seed/<output>``, zero by default, stretched to the batch of the logits."""
     name, shape = seed_name(head.name), [1 if not isinstance(d, int) else d for d in head.logits.shape or ()]
     value = ir.Value(name=name, const_value=ir.tensor(_zeros(shape, head.logits), name=name))
-    value.dtype = head.logits.dtype
+    value.type = head.logits.type
     value.shape = ir.Shape([d if isinstance(d, int) else _renamed(d.value) for d in head.logits.shape or ()])
     op.graph.inputs.append(value)
     op.graph.register_initializer(value)
     expanded: ir.Value = op.Expand(value, op.Shape(head.logits))
-    expanded.shape, expanded.dtype = ir.Shape(head.logits.shape or ()), head.logits.dtype
+    expanded.shape, expanded.type = ir.Shape(head.logits.shape or ()), head.logits.type
     return expanded
 
 
@@ -186,13 +191,18 @@ def _missing_message(blocked: list[ir.Node], layers: list[ir.Value], possible: l
 
 
 def _reasons(
-    layers: list[ir.Value], totals: dict[ir.Value, ir.Value], active: set[ir.Value], forward: list[ir.Node],
-    heads: list[_Head], blocked: list[ir.Node],
+    layers: list[ir.Value],
+    totals: dict[ir.Value, ir.Value],
+    forward: list[ir.Node],
+    heads: list[_Head],
+    blocked: list[ir.Node],
 ) -> dict[str, str]:
     """Why a layer has no gradient."""
     used = {x for n in differentiate.upstream([h.value for h in heads], forward) for x in n.inputs}
     used |= {h.value for h in heads}
-    before_blocked = {x for n in differentiate.upstream([y for b in blocked for y in b.outputs], forward) for x in n.inputs}
+    before_blocked = {
+        x for n in differentiate.upstream([y for b in blocked for y in b.outputs], forward) for x in n.inputs
+    }
     reasons = {}
     for value in layers:
         if value in totals:
@@ -224,14 +234,22 @@ def _shape(value: ir.Value) -> tuple[int | str | None, ...]:
 
 def _input(value: ir.Value, roles: axes.AxisRoles, reached: set[str], image: dict[str, Any] | None) -> Input:
     name = value.name or ""
-    return Input(name, name, _numpy_name(value), _shape(value), roles.of(value), name in reached, image)
+    return Input(name, name, _numpy_name(value), _shape(value), roles.of(value), name in reached, image=image)
 
 
 def _output(head: _Head, roles: axes.AxisRoles, *, gradient: bool) -> Output:
     return Output(
-        head.name, head.value.name or "", _numpy_name(head.value), _shape(head.value), _known(head.value, roles),
-        logits=head.logits.name or "", logits_shape=_shape(head.logits), logits_axes=_known(head.logits, roles),
-        activation=head.activation, activation_axis=head.axis, has_gradient=gradient,
+        head.name,
+        head.value.name or "",
+        _numpy_name(head.value),
+        _shape(head.value),
+        _known(head.value, roles),
+        logits=head.logits.name or "",
+        logits_shape=_shape(head.logits),
+        logits_axes=_known(head.logits, roles),
+        activation=head.activation,
+        activation_axis=head.axis,
+        has_gradient=gradient,
     )
 
 
@@ -249,9 +267,16 @@ def _layer(tap: Tap, value: ir.Value, roles: axes.AxisRoles, reached: set[str], 
     while node is not None and node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].producer():
         node = node.inputs[0].producer()
     return Layer(
-        tap.name, tap.value, _numpy_name(value), _shape(value), roles.of(value), tap.type,
-        node.op_type if node is not None else "", tap.parameters, has,
-        None if has else reasons.get(tap.value, "the file was converted with gradient=False"),
+        tap.name,
+        tap.value,
+        _numpy_name(value),
+        _shape(value),
+        roles.of(value),
+        has,
+        type=tap.type,
+        operator=node.op_type if node is not None else "",
+        parameters=tap.parameters,
+        reason=None if has else reasons.get(tap.value, "the file was converted with gradient=False"),
     )
 
 
@@ -268,8 +293,8 @@ def _finish(model: ir.Model) -> None:
     from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
 
     RemoveUnusedNodesPass()(model)
-    RemoveUnusedFunctionsPass()(model)
-    model.ir_version = bundle.IR_VERSION
-    model.graph.opset_imports[""] = bundle.OPSET
+    RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
+    model.ir_version = IR_VERSION
+    model.graph.opset_imports[""] = OPSET
     model.producer_name = "onnxviz"
     model.metadata_props.clear()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from onnxviz.errors import FileFormatError
 
@@ -54,7 +55,8 @@ def read_skeleton(path: Path) -> tuple[onnx.ModelProto, dict[str, Region]]:
         if os.fstat(file.fileno()).st_size == 0:
             raise FileFormatError(f"{path} is empty, not an ONNX file")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            model, regions = onnx.ModelProto(), {}
+            model = onnx.ModelProto()
+            regions: dict[str, Region] = {}
             try:
                 for field, wire, start, end, whole in _fields(data, 0, len(data)):
                     if field == GRAPH and wire == _BYTES:
@@ -62,14 +64,12 @@ def read_skeleton(path: Path) -> tuple[onnx.ModelProto, dict[str, Region]]:
                         model.graph.MergeFrom(graph)
                     else:
                         model.MergeFromString(data[whole:end])
-            except (IndexError, ValueError, onnx_decode_error()) as error:
+            except (IndexError, ValueError, DecodeError) as error:
                 raise FileFormatError(f"{path} is not an ONNX file, or it is cut off or damaged ({error})") from error
     return model, regions
 
 
-def write(
-    file: IO[bytes], skeleton: onnx.ModelProto, weights: Iterable[tuple[str, ir.TensorProtocol]]
-) -> None:
+def write(file: IO[bytes], skeleton: onnx.ModelProto, weights: Iterable[tuple[str, ir.TensorProtocol]]) -> None:
     """Write ``skeleton`` with ``weights`` as further initializers, one weight in memory at a time.
 
     Bytes appended to the file afterwards may add repeated fields of the model, such as metadata.
@@ -89,18 +89,11 @@ def write(
         file.write(tensor.tobytes())
 
 
-def onnx_decode_error() -> type[Exception]:
-    """protobuf's exception for bytes that are not a message."""
-    from google.protobuf.message import DecodeError
-
-    return DecodeError
-
-
 def _layout(position: int, weights: list[tuple[str, ir.TensorProtocol]]) -> tuple[list[bytes], int]:
     """Everything of each initializer but its data, padded so that the data is aligned; and the bytes all take."""
     headers, first = [], position
     for name, tensor in weights:
-        proto = onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=[int(d) for d in tensor.shape])
+        proto = onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=list(tensor.shape.numpy()))
         fixed = proto.SerializeToString()
         raw = _tag(RAW_DATA) + _varint(tensor.nbytes)
         for pad in range(ALIGNMENT):
@@ -113,9 +106,7 @@ def _layout(position: int, weights: list[tuple[str, ir.TensorProtocol]]) -> tupl
     return headers, position - first
 
 
-def _read_graph(
-    data: mmap.mmap, start: int, end: int, path: Path
-) -> tuple[onnx.GraphProto, dict[str, Region]]:
+def _read_graph(data: mmap.mmap, start: int, end: int, path: Path) -> tuple[onnx.GraphProto, dict[str, Region]]:
     graph, regions = onnx.GraphProto(), {}
     for field, wire, inner, stop, whole in _fields(data, start, end):
         if field == INITIALIZER and wire == _BYTES and stop - inner > SMALL:

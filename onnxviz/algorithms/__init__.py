@@ -5,5 +5,6 @@ from onnxviz.algorithms.gradients import deconvnet, gradient, guided_backprop, s
 from onnxviz.algorithms.registry import METHODS, Method, explain_by_name, methods
 
 __all__ = [
-    "METHODS", "Method", "deconvnet", "explain_by_name", "grad_cam", "gradient", "guided_backprop", "methods", "saliency",
+    "METHODS", "Method", "deconvnet", "explain_by_name", "grad_cam", "gradient", "guided_backprop", "methods",
+    "saliency",
 ]  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxviz.bundle import Input, Layer
+from onnxviz.algorithms.question import Question, spatial_size
 from onnxviz.engine.cut import Sketch
 from onnxviz.errors import LayerError
 from onnxviz.explanation import Explanation
-from onnxviz.algorithms.question import Question, spatial_size
+from onnxviz.manifest import Input, Layer
 
 
 def grad_cam(question: Question, *, layer: str | int = "auto", upsample: bool = True) -> Explanation:

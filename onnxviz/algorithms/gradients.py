@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from onnxviz.algorithms.question import Question, roles
 from onnxviz.engine.cut import Sketch
 from onnxviz.errors import LayerError, OptionError
 from onnxviz.explanation import Explanation
-from onnxviz.algorithms.question import Question, roles
 
 Reduce = Literal["max", "mean", "sum"] | None
 _REDUCERS = {"max": "ReduceMax", "mean": "ReduceMean", "sum": "ReduceSum"}

@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnxviz.bundle import Input, Layer, Output, Tensor, grad_name
 from onnxviz.engine.core import Engine, Head
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import as_feeds
@@ -14,6 +13,7 @@ from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.targets import Of, choose_output
 from onnxviz.errors import InputError, LayerError
 from onnxviz.explanation import Explanation
+from onnxviz.manifest import Input, Layer, Output, Tensor, grad_name
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Question:
             if tensor.has_gradient:
                 return tensor
         raise LayerError(
-            "no input of this model has a gradient (its inputs are integers, or the file was converted without). Explain "
-            f"a layer instead, layer={next((t.name for t in self.layers if t.has_gradient), '…')!r}"
+            "no input of this model has a gradient (its inputs are integers, or the file was converted without). "
+            f"Explain a layer instead, layer={next((t.name for t in self.layers if t.has_gradient), '…')!r}"
         )
 
     def where(self, layer: str | int | None) -> Tensor:
@@ -54,8 +54,16 @@ class Question:
         return self.input() if layer is None else self.layers.explainable(layer)
 
     def ask(
-        self, method: str, head: Callable[[Sketch, str], str], *, at: Tensor, axes: tuple[str | None, ...],
-        key: Hashable = (), options: Mapping[str, Any] | None = None, overlay: str | None = None, batch_axis: int = 0,
+        self,
+        method: str,
+        head: Callable[[Sketch, str], str],
+        *,
+        at: Tensor,
+        axes: tuple[str | None, ...],
+        key: Hashable = (),
+        options: Mapping[str, Any] | None = None,
+        overlay: str | None = None,
+        batch_axis: int = 0,
     ) -> Explanation:
         """Ask the engine.
 
@@ -98,7 +106,11 @@ class Question:
 def roles(tensor: Tensor) -> tuple[str | None, ...]:
     """The role of each axis of a tensor, by name."""
     axes = tensor.axes
-    named = {axes.batch: "batch", axes.channel: "channel", **dict.fromkeys(axes.spatial, "spatial")}
+    named: dict[int | None, str] = {
+        axes.batch: "batch",
+        axes.channel: "channel",
+        **dict.fromkeys(axes.spatial, "spatial"),
+    }
     return tuple(named.get(i) for i in range(len(tensor.shape)))
 
 
@@ -109,4 +121,3 @@ def spatial_size(tensor: Tensor) -> list[int]:
     if len(fixed) != len(sizes):
         raise InputError(f"the spatial sizes of {tensor.name!r} are not fixed ({list(tensor.shape)})")
     return fixed
-

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onnxviz.errors import OptionError, nearest
-from onnxviz.explanation import Explanation
 from onnxviz.algorithms import cam, gradients
 from onnxviz.algorithms.question import Question
+from onnxviz.errors import OptionError, nearest
+from onnxviz.explanation import Explanation
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def methods() -> tuple[Method, ...]:
 def explain_by_name(question: Question, method: str, options: dict[str, Any]) -> Explanation:
     """Call a method by its name; raises OptionError for an unknown name or option."""
     if method not in METHODS:
-        raise OptionError(f"there is no method {method!r}; methods: {', '.join(METHODS)}{nearest(str(method), METHODS)}")
+        raise OptionError(
+            f"there is no method {method!r}; methods: {', '.join(METHODS)}{nearest(str(method), METHODS)}"
+        )
     chosen = METHODS[method]
     if unknown := sorted(options.keys() - chosen.options.keys()):
         raise OptionError(

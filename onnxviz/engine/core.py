@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import onnx
 
-from onnxviz.bundle import Bundle, Output, grad_name, seed_name
+from onnxviz.bundle import Bundle
 from onnxviz.engine.cut import Graph, Sketch, cut
 from onnxviz.engine.overlays import apply_overlay
 from onnxviz.engine.session import CUDA, Weights, choose_providers, create_session, runtime, runtime_errors
 from onnxviz.engine.targets import SCORE, TOP, Of, Target, add_seed, resolve
 from onnxviz.errors import LayerError, OptionError, ProviderError
+from onnxviz.manifest import Output, grad_name, seed_name
 from onnxviz.source import Array, Feeds
 
 if TYPE_CHECKING:
@@ -73,8 +74,14 @@ class Engine:
     """
 
     def __init__(
-        self, bundle: Bundle, *, providers: Sequence[str] | str | None = None, precision: str = "float32",
-        max_sessions: int = 8, threads: int | None = None, batch_size: int | Literal["auto"] = "auto",
+        self,
+        bundle: Bundle,
+        *,
+        providers: Sequence[str] | str | None = None,
+        precision: str = "float32",
+        max_sessions: int = 8,
+        threads: int | None = None,
+        batch_size: int | Literal["auto"] = "auto",
     ) -> None:
         if precision not in ("float32", "tf32"):
             raise OptionError(f"precision={precision!r}: expected 'float32' or 'tf32'")
@@ -96,7 +103,9 @@ class Engine:
 
     # ----- questions -----
 
-    def values(self, feeds: Feeds, names: Sequence[str], batch: int, batch_axes: Mapping[str, int | None]) -> dict[str, Array]:
+    def values(
+        self, feeds: Feeds, names: Sequence[str], batch: int, batch_axes: Mapping[str, int | None]
+    ) -> dict[str, Array]:
         """Values of the forward pass, over all samples.
 
         Args:
@@ -115,8 +124,16 @@ class Engine:
         return {n: _joined([p[i] for p in parts], batch_axes.get(n)) for i, n in enumerate(names)}
 
     def attribute(
-        self, feeds: Feeds, batch: int, target: Any, head: Head, *, output: Output, of: Of = "logits",
-        overlay: str | None = None, batch_axis: int = 0,
+        self,
+        feeds: Feeds,
+        batch: int,
+        target: Any,
+        head: Head,
+        *,
+        output: Output,
+        of: Of = "logits",
+        overlay: str | None = None,
+        batch_axis: int = 0,
     ) -> Attribution:
         """A head's result for a target of an output; with several targets per sample, stacked on axis 1."""
         resolved = resolve(target, output, batch, np.dtype(output.dtype))
@@ -133,7 +150,9 @@ class Engine:
                 pieces.append((values[:keep], None, score[:keep]))
             else:
                 values, top, score, rewritten = self._fused(chunk, resolved, window, head, output, of, overlay)
-                pieces.append((_first(values, keep, size, batch_axis), top[:keep] if top is not None else None, score[:keep]))
+                pieces.append(
+                    (_first(values, keep, size, batch_axis), top[:keep] if top is not None else None, score[:keep])
+                )
         tops = [p[1] for p in pieces if p[1] is not None]
         return Attribution(
             _joined([p[0] for p in pieces], batch_axis).astype(np.float32, copy=False),
@@ -226,7 +245,7 @@ class Engine:
     def _element_type(self, value: str) -> int:
         info = self.graph.info.get(value)
         if info is not None and info.type.tensor_type.elem_type:
-            return info.type.tensor_type.elem_type
+            return int(info.type.tensor_type.elem_type)
         return onnx.TensorProto.FLOAT
 
     def _values_model(self, names: Iterable[str], given: Iterable[str] = ()) -> tuple[Sketch, dict[str, int]]:
@@ -272,7 +291,9 @@ class Engine:
         try:
             if not (keep or on_cuda or any(isinstance(v, ort.OrtValue) for v in feeds.values())):
                 return list(
-                    prepared.session.run(list(prepared.outputs), {k: v for k, v in feeds.items() if k in prepared.inputs})
+                    prepared.session.run(
+                        list(prepared.outputs), {k: v for k, v in feeds.items() if k in prepared.inputs}
+                    )
                 )
             binding = prepared.session.io_binding()
             for name in prepared.inputs:
@@ -291,20 +312,24 @@ class Engine:
     # ----- chunks -----
 
     def _chunks(self, feeds: Feeds, batch: int, whole: Sequence[str]) -> Iterator[tuple[dict[str, Array], int, int]]:
-        """The feeds in runs of a size that the file and the device take, and how many samples of each count, of how many."""
+        """The feeds in runs that the file and the device take: inputs, how many samples count, how many there are."""
         static = self.bundle.manifest.static_batch
         size = static or self._chunk_size(batch)
         if whole and size < batch:
             if static:
                 raise LayerError(
-                    f"{whole[0]!r} has no batch axis, and the file takes {static} samples at a time: pass {static}, got {batch}"
+                    f"{whole[0]!r} has no batch axis, and the file takes {static} samples at a time; {batch} were given"
                 )
             size = batch
         for start in range(0, batch, size):
             keep = min(size, batch - start)
             index = np.minimum(np.arange(start, start + (static or keep)), batch - 1)
             whole_batch = keep == batch == len(index)
-            yield {n: x if whole_batch or n not in self._batched else x[index] for n, x in feeds.items()}, keep, len(index)
+            yield (
+                {n: x if whole_batch or n not in self._batched else x[index] for n, x in feeds.items()},
+                keep,
+                len(index),
+            )
 
     def _chunk_size(self, batch: int) -> int:
         if self.batch_size != "auto":

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from onnxviz.bundle import IR_VERSION, Bundle
+from onnxviz.bundle import Bundle
+from onnxviz.manifest import IR_VERSION
 from onnxviz.source import Array
 
 
@@ -115,9 +116,7 @@ class Sketch:
         )
         used = {(node.domain, node.op_type) for node in nodes}
         functions = [f for f in skeleton.functions if (f.domain, f.name) in used or f.domain == "onnxviz"]
-        return helper.make_model(
-            proto, opset_imports=skeleton.opset_import, functions=functions, ir_version=IR_VERSION
-        )
+        return helper.make_model(proto, opset_imports=skeleton.opset_import, functions=functions, ir_version=IR_VERSION)
 
 
 def cut(graph: Graph, values: Iterable[str], *, given: Collection[str] = (), live: Collection[str] = ()) -> Sketch:
@@ -145,13 +144,11 @@ def cut(graph: Graph, values: Iterable[str], *, given: Collection[str] = (), liv
         if node.op_type == "Add" and flowing and len(alive) == 1:
             node = helper.make_node("Identity", alive, node.output, name=node.name)
         kept.append(node)
-    _fill(sketch, kept, values, zero, given)
+    _fill(sketch, kept, values, given)
     return sketch
 
 
-def _fill(
-    sketch: Sketch, kept: list[onnx.NodeProto], values: list[str], zero: set[str], given: set[str]
-) -> None:
+def _fill(sketch: Sketch, kept: list[onnx.NodeProto], values: list[str], given: set[str]) -> None:
     """Keep of ``kept`` what ``values`` still read once sums have lost their zero terms; declare the inputs."""
     graph, wanted, nodes = sketch.graph, set(values), []
     for node in reversed(kept):

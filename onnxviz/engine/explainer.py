@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from onnxviz import algorithms
-from onnxviz.bundle import Output, Tensor, read
+from onnxviz.algorithms.gradients import Reduce
+from onnxviz.algorithms.question import Question
+from onnxviz.bundle import read
 from onnxviz.engine.core import Engine, check_batch_size
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.targets import Of
 from onnxviz.errors import InputError, LayerError, OptionError
-from onnxviz.algorithms.gradients import Reduce
-from onnxviz.algorithms.question import Question
+from onnxviz.manifest import Output, Tensor
 from onnxviz.source import Array
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Explainer:
 
     Shared arguments of the methods:
 
-    * ``x``: a batch as the model takes it, (N, …): a numpy array, or anything that numpy or DLPack reads; a dict by input
-      name or a tuple for models with several inputs.
+    * ``x``: a batch as the model takes it, (N, …): a numpy array, or anything that numpy or DLPack reads; a dict by
+      input name or a tuple for models with several inputs.
     * ``target``: whose score is explained. None is the top-1 of each sample (with a single output unit, the sign of
       the decision); an int one class for all samples; an integer array (N,) one class per sample; an integer array
       (N, T) or (1, T), such as ``[[281, 285]]``, T classes per sample from one forward pass, which gives results an
@@ -59,8 +60,14 @@ class Explainer:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, providers: Sequence[str] | str | None = None, precision: str = "float32",
-        batch_size: int | Literal["auto"] = "auto", max_sessions: int = 8, threads: int | None = None,
+        self,
+        path: str | os.PathLike[str],
+        *,
+        providers: Sequence[str] | str | None = None,
+        precision: str = "float32",
+        batch_size: int | Literal["auto"] = "auto",
+        max_sessions: int = 8,
+        threads: int | None = None,
     ) -> None:
         self._bundle = read(path)
         self._engine = Engine(
@@ -136,11 +143,19 @@ class Explainer:
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise OptionError(f"k={k!r}: expected a positive integer")
         manifest = self._bundle.manifest
-        chosen = choose_output(manifest, output) if output or any(o.has_gradient for o in manifest.outputs) else manifest.outputs[0]
-        values = self._values(x, [Tensor("logits", chosen.logits, chosen.dtype, chosen.logits_shape, chosen.logits_axes)])
+        chosen = (
+            choose_output(manifest, output)
+            if output or any(o.has_gradient for o in manifest.outputs)
+            else manifest.outputs[0]
+        )
+        values = self._values(
+            x, [Tensor("logits", chosen.logits, chosen.dtype, chosen.logits_shape, chosen.logits_axes)]
+        )
         logits = np.asarray(next(iter(values.values())), np.float64)
         if logits.ndim != 2:
-            raise InputError(f"top needs logits of shape (N, classes); output {chosen.name!r} has {list(chosen.logits_shape)}")
+            raise InputError(
+                f"top needs logits of shape (N, classes); output {chosen.name!r} has {list(chosen.logits_shape)}"
+            )
         if chosen.activation == "Sigmoid" or logits.shape[1] == 1:
             scores = 1 / (1 + np.exp(-logits))
         else:
@@ -174,7 +189,13 @@ class Explainer:
     # ----- methods -----
 
     def gradient(
-        self, x: Any, target: Any = None, *, layer: str | int | None = None, of: Of = "logits", output: str | None = None
+        self,
+        x: Any,
+        target: Any = None,
+        *,
+        layer: str | int | None = None,
+        of: Of = "logits",
+        output: str | None = None,
     ) -> Explanation:
         """∂S/∂x, raw, shaped like x; with ``layer`` ∂S/∂layer, shaped like the layer's output."""
         return algorithms.gradient(self._question(x, target, of, output), layer=layer)
@@ -189,7 +210,13 @@ class Explainer:
         return algorithms.saliency(self._question(x, target, of, output), reduce=reduce)
 
     def guided_backprop(
-        self, x: Any, target: Any = None, *, layer: str | int | None = None, of: Of = "logits", output: str | None = None
+        self,
+        x: Any,
+        target: Any = None,
+        *,
+        layer: str | int | None = None,
+        of: Of = "logits",
+        output: str | None = None,
     ) -> Explanation:
         """The gradient, with every rectifier passing back only what is positive (Springenberg 2015, arXiv:1412.6806).
 
@@ -199,14 +226,26 @@ class Explainer:
         return algorithms.guided_backprop(self._question(x, target, of, output), layer=layer)
 
     def deconvnet(
-        self, x: Any, target: Any = None, *, layer: str | int | None = None, of: Of = "logits", output: str | None = None
+        self,
+        x: Any,
+        target: Any = None,
+        *,
+        layer: str | int | None = None,
+        of: Of = "logits",
+        output: str | None = None,
     ) -> Explanation:
         """The gradient, with every rectifier replaced by its deconvnet counterpart (Zeiler 2014, arXiv:1311.2901)."""
         return algorithms.deconvnet(self._question(x, target, of, output), layer=layer)
 
     def grad_cam(
-        self, x: Any, target: Any = None, *, layer: str | int | Sequence[str | int] = "auto", upsample: bool = True,
-        of: Of = "logits", output: str | None = None,
+        self,
+        x: Any,
+        target: Any = None,
+        *,
+        layer: str | int | Sequence[str | int] = "auto",
+        upsample: bool = True,
+        of: Of = "logits",
+        output: str | None = None,
     ) -> Any:
         """ReLU of the channels weighted by their mean gradient (Selvaraju 2017, arXiv:1610.02391), not normalised.
 
@@ -219,7 +258,13 @@ class Explainer:
         return [algorithms.grad_cam(question, layer=one, upsample=upsample) for one in layer]
 
     def explain(
-        self, x: Any, method: str = "grad_cam", target: Any = None, *, of: Of = "logits", output: str | None = None,
+        self,
+        x: Any,
+        method: str = "grad_cam",
+        target: Any = None,
+        *,
+        of: Of = "logits",
+        output: str | None = None,
         **options: Any,
     ) -> Explanation:
         """Any method by its name (:func:`onnxviz.methods` lists them with their options)."""
@@ -264,8 +309,8 @@ class Explainer:
         m = self._bundle.manifest
         with_gradient = sum(t.has_gradient for t in self.layers)
         return (
-            f"Explainer({str(self._bundle.path)!r}: {m.framework}, {len(self.layers)} layers, {with_gradient} with gradient, "
-            f"inputs {', '.join(f'{t.name}{list(t.shape)}' for t in m.inputs)})"
+            f"Explainer({str(self._bundle.path)!r}: {m.framework}, {len(self.layers)} layers, {with_gradient} with "
+            f"gradient, inputs {', '.join(f'{t.name}{list(t.shape)}' for t in m.inputs)})"
         )
 
 
@@ -274,10 +319,20 @@ def _float32(values: Array) -> Array:
 
 
 def load(
-    path: str | os.PathLike[str], *, providers: Sequence[str] | str | None = None, precision: str = "float32",
-    batch_size: int | Literal["auto"] = "auto", max_sessions: int = 8, threads: int | None = None,
+    path: str | os.PathLike[str],
+    *,
+    providers: Sequence[str] | str | None = None,
+    precision: str = "float32",
+    batch_size: int | Literal["auto"] = "auto",
+    max_sessions: int = 8,
+    threads: int | None = None,
 ) -> Explainer:
     """Open an explainable file; arguments and errors are those of :class:`Explainer`."""
     return Explainer(
-        path, providers=providers, precision=precision, batch_size=batch_size, max_sessions=max_sessions, threads=threads
+        path,
+        providers=providers,
+        precision=precision,
+        batch_size=batch_size,
+        max_sessions=max_sessions,
+        threads=threads,
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxviz.bundle import Input, Manifest
 from onnxviz.errors import InputError, nearest
+from onnxviz.manifest import Input, Manifest
 from onnxviz.source import Array
 
 
@@ -35,7 +35,7 @@ def as_feeds(x: Any, manifest: Manifest) -> tuple[dict[str, Array], int]:
     else:
         raise InputError(f"the model takes {len(inputs)} inputs ({', '.join(inputs)}): give a dict by name, or a tuple")
     if unknown := given.keys() - inputs.keys():
-        name = sorted(map(str, unknown))[0]
+        name = min(map(str, unknown))
         raise InputError(f"there is no input {name!r}; inputs: {', '.join(inputs)}{nearest(name, inputs)}")
     if missing := inputs.keys() - given.keys():
         raise InputError(f"input {min(missing)!r} is missing; inputs: {', '.join(inputs)}")
@@ -70,7 +70,9 @@ def _checked(x: Array, tensor: Input) -> Array:
         hint = ". Add the batch axis: x[None]" if x.ndim == len(expected) - 1 else ""
         raise InputError(f"{where} has {x.ndim} axes (shape {list(x.shape)}), the model takes {expected}{hint}")
     free = tensor.axes.batch  # a fixed batch is filled up by the engine
-    if any(isinstance(d, int) and d != n and i != free for i, (d, n) in enumerate(zip(tensor.shape, x.shape, strict=True))):
+    if any(
+        isinstance(d, int) and d != n and i != free for i, (d, n) in enumerate(zip(tensor.shape, x.shape, strict=True))
+    ):
         raise InputError(f"{where} has shape {list(x.shape)}, the model takes {expected}{_layout_hint(x, tensor)}")
     if x.size == 0:
         raise InputError(f"{where} is empty (shape {list(x.shape)})")
@@ -91,6 +93,8 @@ def _layout_hint(x: Array, tensor: Input) -> str:
     shape, rank = tensor.shape, x.ndim
     for perm, name in (((0, rank - 1, *range(1, rank - 1)), "first"), ((0, *range(2, rank), 1), "last")):
         moved = [x.shape[i] for i in perm]
-        if rank > 2 and all(not isinstance(d, int) or d == n or not i for i, (d, n) in enumerate(zip(shape, moved, strict=True))):
+        if rank > 2 and all(
+            not isinstance(d, int) or d == n or not i for i, (d, n) in enumerate(zip(shape, moved, strict=True))
+        ):
             return f". Channels stand {name} in this model: x.transpose({', '.join(map(str, perm))})"
     return ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
-from onnxviz.bundle import Layer
 from onnxviz.errors import LayerError, nearest
+from onnxviz.manifest import Layer
 
 _NOT_FOR_CAM = frozenset({
     "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "Dropout", "Pad", "Reshape", "Flatten",
@@ -76,8 +76,8 @@ class LayerTable(Sequence[Layer]):
         chosen = self.explainable(layer)
         if not _has_maps(chosen):
             raise LayerError(
-                f"layer {chosen.name!r} (shape {list(chosen.shape)}) has no known channel and spatial axes, so no class "
-                f"activation map can be taken there; the last that has: {self._auto().name!r}"
+                f"layer {chosen.name!r} (shape {list(chosen.shape)}) has no known channel and spatial axes, so no "
+                f"class activation map can be taken there; the last that has: {self._auto().name!r}"
             )
         return chosen
 

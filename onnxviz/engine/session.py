@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PREPACK_LIMIT = 2**28
-"""Above this many bytes of weights matrices are not prepacked: a packed copy per session would cost more than it saves."""
+"""Above this many bytes of weights matrices are not prepacked: a copy per session would cost more than it saves."""
 
 SHARED_FROM = 2**20
 """Weights of at least this many bytes are shared between sessions."""
@@ -36,8 +36,8 @@ def runtime() -> Any:
         ) from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise MissingDependencyError(
-            "the installed onnxruntime is broken (it has no InferenceSession; onnxruntime and onnxruntime-gpu must not be "
-            "installed together): uninstall both and install 'onnxviz[cpu]' or 'onnxviz[gpu]'"
+            "the installed onnxruntime is broken (it has no InferenceSession; onnxruntime and onnxruntime-gpu must not "
+            "be installed together): uninstall both and install 'onnxviz[cpu]' or 'onnxviz[gpu]'"
         )
     return onnxruntime
 
@@ -124,7 +124,8 @@ class Weights:
 
 def _used_only(nodes: Iterable[onnx.NodeProto], places: set[tuple[str, int]]) -> set[str]:
     """Names that are read nowhere but as these inputs of these operators."""
-    inside, outside = set(), set()
+    inside: set[str] = set()
+    outside: set[str] = set()
     for node in nodes:
         for index, name in enumerate(node.input):
             (inside if (node.op_type, index) in places else outside).add(name)

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from onnxviz.bundle import Manifest, Output, seed_name
 from onnxviz.engine.cut import Sketch
 from onnxviz.errors import OptionError, TargetError, nearest
+from onnxviz.manifest import Manifest, Output, seed_name
 from onnxviz.source import Array
 
 Of = Literal["logits", "probability"]
@@ -82,10 +82,14 @@ def resolve(target: Any, output: Output, batch: int, dtype: np.dtype[Any]) -> Ta
         )
     if several and len(array) not in (1, batch):
         raise TargetError(f"targets of shape {array.shape} for {batch} samples: the first axis must be 1 or {batch}")
-    table = np.broadcast_to(array.reshape(-1, 1) if array.ndim < 2 else array, (batch, array.shape[1] if several else 1))
+    table = np.broadcast_to(
+        array.reshape(-1, 1) if array.ndim < 2 else array, (batch, array.shape[1] if several else 1)
+    )
     axis, count = _channel(output, f"target={target!r}")
     if table.min() < -count or table.max() >= count:
-        raise TargetError(f"target {target!r} is out of range: output {output.name!r} has {count} classes, 0 … {count - 1}")
+        raise TargetError(
+            f"target {target!r} is out of range: output {output.name!r} has {count} classes, 0 … {count - 1}"
+        )
     table = table % count
     seeds = [_one_hot(column, axis, count, output, dtype) for column in table.T]
     return Target(table, seeds, several, table if several else table[:, 0])
@@ -161,7 +165,9 @@ def add_seed(sketch: Sketch, output: Output, of: Of, *, top: bool, dtype: int) -
         values = _probability(sketch, output)
         wide = sketch.add("Mul", raw, values, into=into)
         if output.activation == "Sigmoid" or _single(output):
-            rest = sketch.add("Sub", sketch.add("CastLike", np.float32(1), values, into=into), values, into=into)
+            rest = sketch.add(
+                "Sub", sketch.add("CastLike", np.array(1, np.float32), values, into=into), values, into=into
+            )
             seed = sketch.add("Mul", wide, rest, into=into)
         else:
             axis = np.array([_softmax_axis(output)], np.int64)
@@ -205,7 +211,9 @@ def _top_seed(sketch: Sketch, output: Output, dtype: int) -> str:
         logits = sketch.add("ReduceSum", logits, np.array(others), into=into, keepdims=1)
     if axis is None or count == 1:
         sign = sketch.add("Sign", logits, into=into)
-        decision = sketch.add("Greater", logits, sketch.add("CastLike", np.float32(0), logits, into=into), into=into)
+        decision = sketch.add(
+            "Greater", logits, sketch.add("CastLike", np.array(0, np.float32), logits, into=into), into=into
+        )
         whole = sketch.add("Cast", decision, to=onnx.TensorProto.INT64)
         sketch.output(sketch.add("Reshape", whole, np.array([-1], np.int64)), TOP)
         return sign
@@ -213,4 +221,4 @@ def _top_seed(sketch: Sketch, output: Output, dtype: int) -> str:
     sketch.output(sketch.add("Reshape", chosen, np.array([-1], np.int64)), TOP)
     squeezed = sketch.add("Squeeze", chosen, np.array([axis]), into=into)
     values = np.array([0, 1], helper.tensor_dtype_to_np_dtype(dtype))
-    return sketch.add("OneHot", squeezed, np.int64(count), values, into=into, axis=axis)
+    return sketch.add("OneHot", squeezed, np.array(count, np.int64), values, into=into, axis=axis)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import onnx_ir as ir
 
-from onnxviz.bundle import Axes
+from onnxviz.manifest import Axes
 from onnxviz.source import BATCH
 
 Role = str | None
@@ -79,13 +79,13 @@ class AxisRoles:
         elif handler is not None and node.domain == "":
             handler(node, x, y)
         elif node.op_type in _SAME or node.op_type.startswith("Reduce"):
-            for other in node.outputs:
-                self._match(x, other)
-            for other in node.inputs[1:] if node.op_type == "Concat" else ():
-                self._match(other, y)
+            for result in node.outputs:
+                self._match(x, result)
+            for operand in node.inputs[1:] if node.op_type == "Concat" else ():
+                self._match(operand, y)
         else:
-            for other in node.inputs:
-                self._match(other, y)
+            for operand in node.inputs:
+                self._match(operand, y)
 
     def _learn(self, value: ir.Value | None, roles: Sequence[Role]) -> None:
         if value in self.roles and len(self.roles[value]) == len(roles):
@@ -182,7 +182,9 @@ def _factor(size: object) -> Callable[[int], int]:
     """A size as a number, for a given batch: a batch that no other size is a multiple of makes sizes comparable."""
     text = str(size.value) if isinstance(size, ir.SymbolicDim) else str(size)
     scale, _, symbol = text.rpartition("*")
-    return (lambda batch: int(scale or 1) * batch) if symbol == BATCH else (lambda _: int(text) if text.isdigit() else -1)
+    return (
+        (lambda batch: int(scale or 1) * batch) if symbol == BATCH else (lambda _: int(text) if text.isdigit() else -1)
+    )
 
 
 def _whole_axes(before: Sequence[object], after: Sequence[object], batch: int = 1_000_003) -> list[tuple[int, int]]:
@@ -192,7 +194,8 @@ def _whole_axes(before: Sequence[object], after: Sequence[object], batch: int = 
     if any(size < 0 for _, size in left + right):
         return []
     left, right = [p for p in left if p[1] != 1], [p for p in right if p[1] != 1]
-    pairs, i, j = [], 0, 0
+    pairs: list[tuple[int, int]] = []
+    i = j = 0
     while i < len(left) and j < len(right):
         first, second, a, b = i, j, left[i][1], right[j][1]
         while a != b:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onnxviz.engine.session import Weights, create_session, runtime_errors
 from onnxviz.errors import ConversionError
+from onnxviz.graph.weights import skeleton_and_weights
 from onnxviz.source import BATCH, Array
 
 _ELEMENT_TYPES = {
@@ -55,7 +56,8 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], batched: Collection[str])
         sizes = [run[value.name or ""] for run in shapes]
         if sizes[0] is None:
             continue
-        value.dtype = _ELEMENT_TYPES.get(types[value.name or ""])
+        if (dtype := _ELEMENT_TYPES.get(types[value.name or ""])) is not None:
+            value.dtype = dtype
         value.shape = ir.Shape([_dim(d, batches) for d in zip(*[s for s in sizes if s is not None], strict=True)])
         total += int(np.prod(sizes[0], dtype=np.int64)) * (value.dtype.itemsize if value.dtype else 4)  # type: ignore[assignment]
     for value in graph.inputs:
@@ -100,24 +102,9 @@ def _measure(
 
 def detached(model: ir.Model) -> tuple[onnx.ModelProto, Weights]:
     """The model as a protobuf whose large weights stay where they are in memory."""
-    from onnxviz.wire import SMALL
-
-    graph, arrays, large = model.graph, {}, {}
-    for name, value in graph.initializers.items():
-        if value.const_value is not None and value.const_value.nbytes > SMALL:
-            large[name] = value
-            arrays[name] = np.ascontiguousarray(value.const_value.numpy())
-    for name in large:
-        del graph.initializers[name]
-    try:
-        proto = ir.to_proto(model)
-    finally:
-        for value in large.values():
-            graph.register_initializer(value)
-    for name, value in large.items():
-        tensor = proto.graph.initializer.add(
-            name=name, data_type=int(value.const_value.dtype), dims=[int(d) for d in value.const_value.shape]  # type: ignore[union-attr]
-        )
+    proto, weights = skeleton_and_weights(model)
+    for name, weight in weights.items():
+        tensor = proto.graph.initializer.add(name=name, data_type=int(weight.dtype), dims=list(weight.shape.numpy()))
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value="memory")
-    return proto, Weights(arrays)
+    return proto, Weights({name: np.ascontiguousarray(weight.numpy()) for name, weight in weights.items()})

@@ -113,7 +113,7 @@ def _chain(graph: ir.Graph, value: ir.Value, chain: Sequence[Tap], names: _Names
 def _identity(graph: ir.Graph, value: ir.Value) -> ir.Value:
     node = ir.Node("", "Identity", [value])
     result = node.outputs[0]
-    result.shape, result.dtype = value.shape, value.dtype
+    result.shape, result.type = value.shape, value.type
     producer = value.producer()
     if producer is not None:
         graph.insert_after(producer, node)

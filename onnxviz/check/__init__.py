@@ -1,0 +1,7 @@
+"""The check that ends every conversion."""
+
+from onnxviz.check.against_source import Check, logits_cotangent
+from onnxviz.check.difference import Difference, largest_difference
+from onnxviz.check.draws import drawn, recipe
+
+__all__ = ["Check", "Difference", "drawn", "largest_difference", "logits_cotangent", "recipe"]

@@ -1,0 +1,222 @@
+"""The check at the end of every conversion: the file is run against the model that it came from.
+
+Layer values must agree to 1e-4 of each layer's largest absolute value on every input. Gradients cannot be held to that
+on every input: ReLU, Clip and MaxPool have kinks, and where a value lies within rounding of one, two correct programs
+disagree by a whole term. A wrong rule errs everywhere. So the gradient must agree on up to eight seeded inputs in its
+median and its direction, and on one of them everywhere; where kinks are so many that this cannot tell, each stage
+between neighbouring layers is checked by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxviz.bundle import read
+from onnxviz.check.difference import COSINE, EVERYWHERE, HALF, MEDIAN, Difference, largest_difference
+from onnxviz.check.draws import drawn, flat, normal, recipe, two_batches
+from onnxviz.check.slopes import NOT_WRITTEN, FiniteDifferences
+from onnxviz.engine.core import Engine
+from onnxviz.engine.session import CPU
+from onnxviz.errors import CheckFailedError
+from onnxviz.manifest import Layer, Manifest, Output, Tensor, grad_name, seed_name
+from onnxviz.source import BATCH, Array, Feeds, Source
+
+TRIALS = 8
+LARGE = 2**24
+"""Bytes of activations per sample from which on few inputs are tried before the stages are."""
+
+
+class Check:
+    """Runs the file at ``path`` against ``source.reference``."""
+
+    def __init__(self, source: Source, manifest: Manifest, path: Path) -> None:
+        self.source = source
+        self.manifest = manifest
+        self.engine = Engine(read(path), providers=[CPU], max_sessions=4)
+        self.batches = (manifest.static_batch,) if manifest.static_batch else two_batches(source.example)
+        self.batched = [t.name for t in manifest.inputs if t.shape and t.shape[0] == BATCH]
+
+    def run(self) -> dict[str, Any]:
+        """The residuals for the metadata.
+
+        Raises:
+            CheckFailedError: naming the first layer whose values differ, or the gradient.
+        """
+        try:
+            residuals = self._values()
+            if any(o.has_gradient for o in self.manifest.outputs):
+                residuals["gradient"] = self._gradient()
+            residuals["recipe"] = recipe(self.source.example)
+            return residuals
+        finally:
+            self.engine.close()
+
+    def _drawn(self, seed: int, batch: int | None = None) -> dict[str, Array]:
+        return drawn(self.source.example, seed, batch or self.batches[0], self.batched)
+
+    # ----- values -----
+
+    def _values(self) -> dict[str, Any]:
+        outputs: dict[str, float] = {}
+        layers: dict[str, float] = {}
+        tensors: list[Tensor] = [*self.manifest.layers, *self.manifest.outputs]
+        for seed, batch in enumerate(self.batches):
+            feeds = self._drawn(seed, batch)
+            expected = self.source.reference.run(feeds)
+            got = self.engine.forward(feeds, [t.value for t in tensors])
+            for tensor in tensors:
+                error = largest_difference(got[tensor.value], expected[tensor.name])
+                table = layers if isinstance(tensor, Layer) else outputs
+                table[tensor.name] = max(table.get(tensor.name, 0.0), error)
+                if not error <= (HALF if _is_half(tensor) else EVERYWHERE):
+                    kind = (
+                        f"layer {tensor.name!r} ({tensor.type})"
+                        if isinstance(tensor, Layer)
+                        else f"output {tensor.name!r}"
+                    )
+                    raise CheckFailedError(
+                        f"the converted file computes something else than the {self.source.framework} model: {kind} is "
+                        f"the first that differs, by {error:.1e} of its largest absolute value (the bar is "
+                        f"{EVERYWHERE:.0e}) at batch {batch}. Nothing was written. If the model is random at inference "
+                        f"(dropout that stays on, sampling), make it deterministic; if not, this is a bug in the export"
+                    )
+        return {"outputs": outputs, "layers": layers}
+
+    # ----- gradient -----
+
+    def _gradient(self) -> dict[str, Any]:
+        roots = self._roots()
+        half = any(_is_half(t) for t in roots)
+        tried: list[Difference] = []
+        for trial in range(self._trials()):
+            feeds = self._drawn(trial)
+            got, expected = self._both_gradients(feeds, trial, roots)
+            if expected is None:
+                return FiniteDifferences(self.engine, self.manifest, self._drawn, self._neighbours()).run(roots)
+            tried.append(Difference.between(flat(got), flat(expected)))
+            if tried[-1].passes_everywhere(half=half) or not tried[-1].passes_mostly(half=half):
+                break
+        best = min(tried, key=lambda d: d.largest)
+        result = {
+            "of": [t.name for t in roots], "max": best.largest, "median": max(d.median for d in tried),
+            "cosine": min(d.cosine for d in tried), "inputs": len(tried), "by": "autograd",
+        }  # fmt: skip
+        if not (best.passes_everywhere(half=half) and all(d.passes_mostly(half=half) for d in tried)):
+            result |= {"by": "autograd, stage by stage", "stages": self._stages(best)}
+        return result
+
+    def _trials(self) -> int:
+        """Fewer inputs for large networks: among millions of activations some always lie at a kink."""
+        return TRIALS if self.manifest.activation_bytes < LARGE else 2
+
+    def _roots(self) -> list[Tensor]:
+        """What the gradient is compared at: the inputs that have one, else the first layer that has."""
+        inputs: list[Tensor] = [t for t in self.manifest.inputs if t.has_gradient]
+        layers: list[Tensor] = [t for t in self.manifest.layers if t.has_gradient]
+        return inputs or layers[:1]
+
+    def _both_gradients(
+        self, feeds: Feeds, trial: int, roots: Sequence[Tensor]
+    ) -> tuple[list[Array], list[Array] | None]:
+        outputs = [o for o in self.manifest.outputs if o.has_gradient]
+        values = self.engine.forward(feeds, [n for o in outputs for n in (o.value, o.logits)])
+        rng = np.random.default_rng([trial, 1])
+        cotangents = {o.name: normal(rng, values[o.value]) for o in outputs}
+        answers = self.source.reference.gradients(feeds, [(cotangents, [t.name for t in roots])])
+        seeds = {seed_name(o.name): logits_cotangent(o, values, cotangents[o.name]) for o in outputs}
+        ours = self.engine.linear(feeds, seeds, [t.value for t in roots])
+        theirs = next(iter(answers), None)
+        return [ours[t.value] for t in roots], None if theirs is None else [theirs[t.name] for t in roots]
+
+    def _stages(self, whole: Difference) -> dict[str, float]:
+        """Each layer's derivative with respect to the layers before it, from the framework's values of those."""
+        best: dict[str, Difference] = {}
+        waiting = self._neighbours()
+        for trial in range(TRIALS):
+            feeds = self._drawn(trial)
+            values = self.source.reference.run(feeds)
+            rng = np.random.default_rng([trial, 2])
+            cotangents = [normal(rng, values[layer.name]) for layer, _ in waiting]
+            requests = [
+                ({layer.name: c}, [p.name for p in ps]) for c, (layer, ps) in zip(cotangents, waiting, strict=True)
+            ]
+            answers = self.source.reference.gradients(feeds, requests)
+            for (layer, parents), cotangent, theirs in zip(waiting, cotangents, answers, strict=True):
+                given = {p.value: values[p.name] for p in parents if isinstance(p, Layer)}
+                ours = self.engine.linear(
+                    {**feeds, **given}, {grad_name(layer.value): cotangent}, [p.value for p in parents]
+                )
+                found = Difference.between(
+                    flat([ours[p.value] for p in parents]), flat([theirs[p.name] for p in parents])
+                )
+                best[layer.name] = min(best.get(layer.name, found), found, key=lambda d: d.largest)
+            waiting = [
+                (layer, ps) for layer, ps in waiting if not best[layer.name].passes_everywhere(half=_is_half(layer))
+            ]
+            if not waiting:
+                break
+        if waiting:
+            layer, parents = waiting[0]
+            raise CheckFailedError(
+                f"{self._gradient_differs(whole)}. The derivative of layer {layer.name!r} ({layer.type}, "
+                f"{layer.operator}) with respect to {', '.join(repr(p.name) for p in parents)} is the first that differs: by "
+                f"{best[layer.name].largest:.1e} of its largest entry (bar {EVERYWHERE:.0e}). {NOT_WRITTEN}"
+            )
+        if whole.cosine < COSINE:
+            raise CheckFailedError(
+                f"{self._gradient_differs(whole)}, though that of every single layer is. {NOT_WRITTEN}"
+            )
+        return {name: found.largest for name, found in best.items()}
+
+    def _gradient_differs(self, found: Difference) -> str:
+        return (
+            f"the gradient in the converted file is not the {self.source.framework} model's: the median difference is "
+            f"{found.median:.1e} of the largest entry (bar {MEDIAN:.0e}), the cosine {found.cosine:.6f} (bar {COSINE})"
+        )
+
+    def _neighbours(self) -> list[tuple[Layer, list[Tensor]]]:
+        """Each layer with a gradient, with the nearest layers and inputs with a gradient that it is computed from."""
+        graph = self.engine.graph
+        tensors: dict[str, Tensor] = {
+            t.value: t for t in (*self.manifest.inputs, *self.manifest.layers) if t.has_gradient
+        }
+        found = []
+        for layer in self.manifest.layers:
+            index = graph.producer.get(layer.value)
+            if not layer.has_gradient or index is None or graph.nodes[index].op_type == "Identity":
+                continue
+            parents: dict[str, Tensor] = {}
+            stack, seen = list(graph.nodes[index].input), set()
+            while stack:
+                name = stack.pop()
+                if name in tensors:
+                    parents[name] = tensors[name]
+                elif name not in seen and name in graph.producer:
+                    seen.add(name)
+                    stack.extend(graph.nodes[graph.producer[name]].input)
+            if parents:
+                found.append((layer, list(parents.values())))
+        return found
+
+
+def logits_cotangent(output: Output, values: Mapping[str, Array], cotangent: Array) -> Array:
+    """The cotangent of an output, taken back through its softmax or sigmoid to the logits (DESIGN of the file)."""
+    y, dy = values[output.value].astype(np.float64), cotangent.astype(np.float64)
+    logits = values[output.logits]
+    y, dy = y.reshape(logits.shape), dy.reshape(logits.shape)
+    axis = output.activation_axis
+    if output.activation == "Softmax":
+        dy = y * (dy - (dy * y).sum(axis, keepdims=True))
+    elif output.activation == "LogSoftmax":
+        dy = dy - np.exp(y) * dy.sum(axis, keepdims=True)
+    elif output.activation == "Sigmoid":
+        dy = dy * y * (1 - y)
+    return dy.astype(logits.dtype)
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.dtype in {"float16", "bfloat16"}
