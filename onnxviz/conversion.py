@@ -142,8 +142,8 @@ def _kind(model: Any) -> str:
     if ("onnx", "ModelProto") in ancestors:
         return "onnx"
     raise UnsupportedModelError(
-        f"a {type(model).__module__}.{type(model).__qualname__} is not a model that onnxviz takes: pass a torch.nn.Module, "
-        f"a torch.export.ExportedProgram, or the path of an .onnx or .pt2 file"
+        f"a {type(model).__module__}.{type(model).__qualname__} is not a model that onnxviz takes: pass a "
+        f"torch.nn.Module, a torch.export.ExportedProgram, or the path of an .onnx or .pt2 file"
     )
 
 

@@ -8,8 +8,15 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
 import onnxruntime
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support import Subject
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -19,3 +26,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker("gpu")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subject]:
+    """The networks of :mod:`tests.support` by name, each converted when it is first asked for."""
+    from tests import support  # imports torch, which tests without networks do not need
+
+    folder = tmp_path_factory.mktemp("converted")
+
+    @cache
+    def subject(name: str) -> Subject:
+        return support.Subject(name, support.network(name), support.convert(name, folder / f"{name}.onnx"))
+
+    return subject
+
+
+@pytest.fixture
+def cnn(subjects) -> Subject:
+    """The smallest convolutional network, for tests that any network would do for."""
+    return subjects("cnn")

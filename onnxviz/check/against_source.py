@@ -163,8 +163,8 @@ class Check:
             layer, parents = waiting[0]
             raise CheckFailedError(
                 f"{self._gradient_differs(whole)}. The derivative of layer {layer.name!r} ({layer.type}, "
-                f"{layer.operator}) with respect to {', '.join(repr(p.name) for p in parents)} is the first that differs: by "
-                f"{best[layer.name].largest:.1e} of its largest entry (bar {EVERYWHERE:.0e}). {NOT_WRITTEN}"
+                f"{layer.operator}) with respect to {', '.join(repr(p.name) for p in parents)} is the first that "
+                f"differs: by {best[layer.name].largest:.1e} of its largest entry (bar {EVERYWHERE:.0e}). {NOT_WRITTEN}"
             )
         if whole.cosine < COSINE:
             raise CheckFailedError(

@@ -1,0 +1,74 @@
+"""Real networks, converted once for all tests and all workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zoo
+from filelock import FileLock
+from torch import nn
+
+import onnxviz as ov
+from tests.models.models import NETWORKS, build
+
+REAL = {"efficientnet_lite0": zoo.LITE0_INPUT, "squeezenet": zoo.SQUEEZENET_INPUT}
+"""The networks with real weights, and how they want their pictures."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network and its explainable file."""
+
+    model: nn.Module
+    path: Path
+    explainer: ov.Explainer
+    shape: tuple[int, ...]
+
+    def inputs(self, count, seed=0):
+        """Seeded inputs (count, …), as the network takes them."""
+        return np.random.default_rng(seed).standard_normal((count, *self.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(request, tmp_path_factory):
+    """One temporary folder for all workers of a run."""
+    own = tmp_path_factory.getbasetemp()
+    return own if not hasattr(request.config, "workerinput") else own.parent
+
+
+@pytest.fixture(scope="session")
+def converted(shared_folder):
+    """A function from a network's name to its :class:`Converted`; each is converted when it is first asked for."""
+    known: dict[str, Converted] = {}
+
+    def find(name: str) -> Converted:
+        if name not in known:
+            network, path = NETWORKS[name], shared_folder / f"{name}.onnx"
+            model = build(name)
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    ov.convert(
+                        model, path, quiet=True, **(_real(name) if name in REAL else {"example": network.example()})
+                    )
+            known[name] = Converted(model, path, ov.load(path, providers="cpu"), network.shape)
+        return known[name]
+
+    yield find
+    for network in known.values():
+        network.explainer.close()
+
+
+def _real(name: str) -> dict[str, Any]:
+    """What a network with real weights is converted with: two photos, and what the file says about pictures."""
+    photos = zoo.photos()
+    example = np.concatenate([REAL[name].read(photos["chelsea"]), REAL[name].read(photos["coffee"])])
+    return {"example": example, "input": REAL[name], "classes": zoo.class_names()}
+
+
+@pytest.fixture(scope="session")
+def photos():
+    return zoo.photos()
