@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from onnxviz import bundle
-from onnxviz.errors import MissingDependencyError, OptionError, UnsupportedModelError
+from onnxviz.errors import FileFormatError, MissingDependencyError, OptionError, UnsupportedModelError
 from onnxviz.manifest import Manifest
 from onnxviz.source import Source
 
@@ -122,6 +122,8 @@ def _kind(model: Any) -> str:
     if isinstance(model, str | os.PathLike):
         suffix = Path(model).suffix.lower()
         if suffix in _BY_SUFFIX:
+            if not Path(model).exists():
+                raise FileFormatError(f"there is no file {model}")
             return _BY_SUFFIX[suffix]
         if suffix in {".pt", ".pth", ".ckpt", ".safetensors"}:
             raise UnsupportedModelError(

@@ -108,7 +108,7 @@ def _append_gradient(
         wrt = _after(blocked, forward, wrt)
         active = differentiate.downstream(wrt, forward)
     elif blocked:
-        raise UnsupportedOperatorError(_missing_message(blocked, layers, _after(blocked, forward, wrt)))
+        raise UnsupportedOperatorError(_missing_message(blocked, forward, layers, _after(blocked, forward, wrt)))
     starts = [s for s in starts if s in active]
     if not starts:
         raise ConversionError(
@@ -172,11 +172,10 @@ def _after(blocked: list[ir.Node], forward: list[ir.Node], wrt: list[ir.Value]) 
     return [v for v in wrt if v not in behind]
 
 
-def _missing_message(blocked: list[ir.Node], layers: list[ir.Value], possible: list[ir.Value]) -> str:
-    layer_of = {v.producer(): v.name for v in layers}
-    listed = ", ".join(
-        describe(node) + (f" in layer {layer_of[node]!r}" if node in layer_of else "") for node in blocked[:5]
-    )
+def _missing_message(
+    blocked: list[ir.Node], forward: list[ir.Node], layers: list[ir.Value], possible: list[ir.Value]
+) -> str:
+    listed = ", ".join(f"{describe(node)}{_on_the_way_to(node, forward, layers)}" for node in blocked[:5])
     more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
     layer_names = {v.name for v in layers}
     explainable = [v.name for v in possible if v.name in layer_names]
@@ -188,6 +187,14 @@ def _missing_message(blocked: list[ir.Node], layers: list[ir.Value], possible: l
             f"(the last: {shown})"
         )
     return f"no gradient rule for {listed}{more}: {ways}"
+
+
+def _on_the_way_to(node: ir.Node, forward: list[ir.Node], layers: list[ir.Value]) -> str:
+    """The first layer that the node is computed for."""
+    for layer in layers:
+        if node in differentiate.upstream([layer], forward):
+            return f" in layer {layer.name!r}" if layer in node.outputs else f" before layer {layer.name!r}"
+    return ""
 
 
 def _reasons(

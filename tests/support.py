@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,6 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 import onnxviz as ov
-from onnxviz.gradient.registry import Rule
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -237,25 +237,27 @@ def tensors(feeds: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(array) for name, array in feeds.items()}
 
 
+@contextmanager
+def hooked(model: nn.Module, hooks: Mapping[str, Callable]) -> Iterator[None]:
+    """With forward hooks on submodules."""
+    handles = [model.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+def recorded(model: nn.Module, feeds: Mapping[str, np.ndarray], *layers: str) -> dict[str, torch.Tensor]:
+    """The inputs by name and the outputs of submodules of one run, joined by autograd's graph."""
+    found = tensors(feeds)
+    given = {name: x.requires_grad_(x.is_floating_point()) for name, x in found.items()}
+    with hooked(model, {layer: lambda _m, _x, y, layer=layer: found.update({layer: y}) for layer in layers}):
+        model(**given)
+    return found
+
+
 def torch_values(model: nn.Module, feeds: Mapping[str, np.ndarray], layer: str) -> np.ndarray:
     """The output of a submodule."""
-    kept = {}
-    handle = model.get_submodule(layer).register_forward_hook(lambda _m, _x, y: kept.update(value=y.detach().clone()))
-    with handle_removed(handle), torch.no_grad():
-        model(**tensors(feeds))
-    return kept["value"].numpy()
-
-
-class handle_removed:  # noqa: N801 - used as a function
-    def __init__(self, *handles) -> None:
-        self.handles = handles
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self.handles:
-            handle.remove()
+    return recorded(model, feeds, layer)[layer].detach().numpy()
 
 
 def torch_gradient(
@@ -268,15 +270,15 @@ def torch_gradient(
 ) -> np.ndarray:
     """d Σ score(model(x)) by autograd: with respect to an input, or to what all read of a submodule's output."""
     given, kept = tensors(feeds), {}
-    for name in [wrt or next(iter(given))] if layer is None else ():
+    if layer is None:
+        name = wrt or next(iter(given))
         kept["value"] = given[name].requires_grad_()
 
     def passed_on(_module, _inputs, output):
         kept["value"] = output.clone() if output.requires_grad else output.detach().requires_grad_()
         return kept["value"]
 
-    handles = [model.get_submodule(layer).register_forward_hook(passed_on)] if layer is not None else []
-    with handle_removed(*handles):
+    with hooked(model, {layer: passed_on} if layer else {}):
         total = score(model(**given)).sum()
     return torch.autograd.grad(total, kept["value"])[0].numpy()
 
@@ -322,8 +324,3 @@ def nhwc() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
         [numpy_helper.from_array(a, n) for n, a in {**weights, "axes": np.array([1, 2])}.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), weights
-
-
-def wrong_rule() -> Rule:
-    """A rule for a function of one input that pretends it were the identity."""
-    return Rule(lambda _op, dy, _y, _x: dy, frozenset(), broadcast=False, multiple=False)

@@ -173,7 +173,9 @@ def test_the_graph_is_in_the_training_vocabulary(cnn):
     nodes = [(n.domain, n.op_type) for n in model.graph.node]
     assert nodes.count(("com.microsoft", "ReluGrad")) == 2
     assert nodes.count(("com.microsoft", "ConvGrad")) == 2
-    assert {("com.microsoft", "ReluGrad"), ("com.microsoft", "ConvGrad")} == {(f.domain, f.name) for f in model.functions}
+    assert {("com.microsoft", "ReluGrad"), ("com.microsoft", "ConvGrad")} == {
+        (f.domain, f.name) for f in model.functions
+    }
 
 
 # ----- weights beside the file -----
@@ -231,7 +233,8 @@ def test_file_names_with_odd_characters(tmp_path, plain, name):
 def unrunnable(path: Path) -> None:
     """A model that converts up to the check: its operator has no gradient rule."""
     onnx.save(
-        model_of("d = Det(x)  s = Shape(d)  y = Reshape(d, s)", "float[N, 3, 3] x", "float[N] y", {"w": normal(300)}), path
+        model_of("d = Det(x)  s = Shape(d)  y = Reshape(d, s)", "float[N, 3, 3] x", "float[N] y", {"w": normal(300)}),
+        path,
     )
 
 
@@ -273,7 +276,11 @@ def test_a_process_killed_while_renaming_leaves_a_loadable_file(tmp_path, plain,
 def test_truncated_at_any_place(tmp_path, file):
     content, cut = file.read_bytes(), tmp_path / "cut.onnx"
     residuals = content.rindex(b"onnxviz.residuals") - 8
-    for length in [*range(1, 200, 7), *np.linspace(200, residuals, 80, dtype=int), *range(len(content) - 40, len(content))]:
+    for length in [
+        *range(1, 200, 7),
+        *np.linspace(200, residuals, 80, dtype=int),
+        *range(len(content) - 40, len(content)),
+    ]:
         cut.write_bytes(content[:length])
         with pytest.raises(FileFormatError) as refusal:
             ov.load(cut)

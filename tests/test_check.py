@@ -96,7 +96,9 @@ CHANGES = {
 def test_the_first_value_that_differs_is_named(tmp_path, monkeypatch, name, change):
     changed(monkeypatch, name, CHANGES[change])
     what = r"layer 'features\.2' \(Conv2d\)" if name != "output" else "output 'output'"
-    with pytest.raises(CheckFailedError, match=rf"the pytorch model: {what} is the first that differs.*Nothing was written"):
+    with pytest.raises(
+        CheckFailedError, match=rf"the pytorch model: {what} is the first that differs.*Nothing was written"
+    ):
         convert("cnn", tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
 
@@ -111,8 +113,8 @@ def test_rounding_passes(tmp_path, monkeypatch):
 # ----- gradients that kinks disturb -----
 
 
-def disturbed(monkeypatch, *, stage: str | None = None, size: float = 0.3) -> list[int]:
-    """The framework's gradient of the outputs is another one at one entry, as at a kink; and that of a stage's layer."""
+def disturbed(monkeypatch, *, stage: str | None = None, size: float = 0.1) -> list[int]:
+    """The framework's gradient of the outputs is another one at one entry, as at a kink; and a stage's."""
     gradients, asked = TorchReference.gradients, []
 
     def wrong(self, feeds, requests):
@@ -132,7 +134,7 @@ def test_where_kinks_disturb_each_layer_is_checked(tmp_path, monkeypatch):
     ex = ov.load(convert("cnn", tmp_path / "net.onnx"))
     found = ex.residuals["gradient"]
     assert found["by"] == "autograd, stage by stage"
-    assert found["max"] > 0.05
+    assert found["max"] == pytest.approx(0.1, rel=0.2)
     assert found["inputs"] == 8
     assert list(found["stages"]) == ["features.0", "features.1", "features.2", "features.3", "head"]
     assert max(found["stages"].values()) < 1e-5
@@ -152,7 +154,7 @@ def test_one_undisturbed_input_is_enough(tmp_path, monkeypatch):
         calls.append(requests)
         answers = list(gradients(self, feeds, requests))
         if len(calls) < 3:
-            answers[0]["image"].flat[5] += 0.3 * np.abs(answers[0]["image"]).max()
+            answers[0]["image"].flat[5] += 0.1 * np.abs(answers[0]["image"]).max()
         return answers
 
     monkeypatch.setattr(TorchReference, "gradients", sometimes)
@@ -220,7 +222,11 @@ MEASURES = {
     "zeros": (A * 0, A * 0, (0, 0, 1)),
     "zeros expected": (np.array([0.25, 0]), np.zeros(2), (0.25, 0.25, 0)),
     "zeros found": (np.zeros(2), np.array([1.0, -1]), (1, 1, 0)),
-    "the same NaN and infinities": (np.array([1, np.nan, np.inf, -np.inf]), np.array([1, np.nan, np.inf, -np.inf]), (0, 0, 1)),
+    "the same NaN and infinities": (
+        np.array([1, np.nan, np.inf, -np.inf]),
+        np.array([1, np.nan, np.inf, -np.inf]),
+        (0, 0, 1),
+    ),
     "NaN found": (np.array([1, np.nan]), np.array([1.0, 2]), (np.inf, np.inf, 0)),
     "NaN expected": (np.array([1.0, 2]), np.array([1, np.nan]), (np.inf, np.inf, 0)),
     "another infinity": (np.array([1, np.inf]), np.array([1, -np.inf]), (np.inf, np.inf, 0)),

@@ -26,7 +26,11 @@ LARGE = {
     "bytes": np.arange(5000, dtype=np.uint8),
     "truths": (np.arange(3000) % 3 == 0),
 }
-SMALL = {"scalar": np.array(3.5, np.float32), "few": np.arange(100, dtype=np.float32), "none": np.zeros((0, 4), np.float32)}
+SMALL = {
+    "scalar": np.array(3.5, np.float32),
+    "few": np.arange(100, dtype=np.float32),
+    "none": np.zeros((0, 4), np.float32),
+}
 
 
 def skeleton() -> onnx.ModelProto:

@@ -111,8 +111,8 @@ class FiniteDifferences:
             if stages[layer.name] > DIRECTIONAL:
                 raise CheckFailedError(
                     f"the gradient in the converted file does not predict how layer {layer.name!r} ({layer.operator}) "
-                    f"changes with {', '.join(repr(p.name) for p in parents)}: the median deviation from finite differences "
-                    f"is {stages[layer.name]:.1e} (bar {DIRECTIONAL:.0e}). {NOT_WRITTEN}"
+                    f"changes with {', '.join(repr(p.name) for p in parents)}: the median deviation from finite "
+                    f"differences is {stages[layer.name]:.1e} (bar {DIRECTIONAL:.0e}). {NOT_WRITTEN}"
                 )
         worst = list(stages.values()) or [0.0]
         return result | {

@@ -94,6 +94,8 @@ def _parse(path: Path) -> onnx.ModelProto:
         raise UnsupportedModelError(
             f"{path.name!r} is a directory, not an .onnx file (a TensorFlow SavedModel? export it with tf2onnx first)"
         )
+    if not path.exists():
+        raise FileFormatError(f"there is no file {path}")
     data = path.read_bytes()
     if not data:
         raise FileFormatError(f"{path.name!r} is empty")

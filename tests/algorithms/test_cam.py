@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from onnxviz.errors import LayerError
-from tests.support import assert_close, torch_gradient, torch_values
+from tests.support import assert_close, recorded, torch_gradient, torch_values
 
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -52,15 +52,9 @@ def test_grad_cam(subjects, case):
 def test_series_and_volumes(subjects, name, layer, size):
     """Of their logits: the networks end in a sigmoid and a log-softmax."""
     subject = subjects(name)
-    kept = {}
-    subject_head = subject.model.head.register_forward_hook(lambda _m, _x, y: kept.update(y=y))
-    activation = {}
-    inner = subject.model.get_submodule(layer).register_forward_hook(lambda _m, _x, y: activation.update(a=y))
-    subject.model(**{k: torch.tensor(v) for k, v in subject.feeds().items()})
-    subject_head.remove()
-    inner.remove()
-    a = activation["a"]
-    gradient = torch.autograd.grad(kept["y"][:, 0].sum(), a)[0]
+    values = recorded(subject.model, subject.feeds(), "head", layer)
+    a = values[layer]
+    (gradient,) = torch.autograd.grad(values["head"][:, 0].sum(), a)
     space = tuple(range(2, a.ndim))
     heat = torch.relu((gradient.mean(space, keepdim=True) * a).sum(1)).detach()
     assert_close(subject.explainer.grad_cam(subject.x(), 0, layer=layer, upsample=False), heat.numpy())

@@ -98,7 +98,12 @@ def test_channels_last(channels_last):
 
 def test_unknown_channels_are_not_guessed(tmp_path):
     """Two axes beside the batch, and no operator that says which of them is the channels."""
-    model = model_of("a = Tanh(x)  y = ReduceSum<keepdims = 0>(a, axes)", "float[N, 4, 5] x", "float[N] y", {"axes": np.array([1, 2])})
+    model = model_of(
+        "a = Tanh(x)  y = ReduceSum<keepdims = 0>(a, axes)",
+        "float[N, 4, 5] x",
+        "float[N] y",
+        {"axes": np.array([1, 2])},
+    )
     ex, x = ov.load(ov.convert(model, tmp_path / "m.onnx", quiet=True)), normal(2, 4, 5)
     with pytest.raises(LayerError, match=r"holds the channels is not known .* reduce=None"):
         ex.saliency(x, 0)
@@ -110,7 +115,16 @@ def test_inputs_of_other_libraries(cnn):
     expected = cnn.explainer.gradient(x, 1).values
     tensor = torch.tensor(x, requires_grad=True)
     strided = np.asfortranarray(x)
-    for given in (tensor, tensor.detach(), {"image": x}, (x,), x.tolist(), strided, x.astype(np.float64), memoryview(x)):
+    for given in (
+        tensor,
+        tensor.detach(),
+        {"image": x},
+        (x,),
+        x.tolist(),
+        strided,
+        x.astype(np.float64),
+        memoryview(x),
+    ):
         assert_close(cnn.explainer.gradient(given, 1), expected, bar=0)
 
 

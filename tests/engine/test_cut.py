@@ -10,7 +10,7 @@ import torch
 
 from onnxviz import bundle
 from onnxviz.engine.cut import Graph, cut
-from tests.support import assert_close, normal, tensors, torch_gradient, torch_values
+from tests.support import assert_close, normal, recorded, tensors, torch_gradient, torch_values
 
 
 @pytest.fixture
@@ -71,35 +71,26 @@ def test_dead_seeds_leave_no_nodes(subjects):
     assert operators(dead)["Gemm"] < operators(live)["Gemm"]
 
 
-def test_derivatives_of_hidden_units(subjects):
-    """d Σ cotangent · layer / d earlier value, from the stored graph with ``grad/<layer>`` replaced."""
-    for name, of, wrt in [
+@pytest.mark.parametrize(
+    ("name", "of", "wrt"),
+    [
         ("cnn", "features.2", "image"),
         ("cnn", "features.3", "features.0"),
         ("mixed", "narrow", "image"),
         ("mixed", "act", "stem"),
         ("residual", "second", "table"),
         ("rectifiers", "rectifiers.9", "table"),
-    ]:
-        subject = subjects(name)
-        feeds = subject.feeds(2)
-        given, kept = tensors(feeds), {}
-        if wrt in given:
-            kept[wrt] = given[wrt].requires_grad_()
-        handles = [
-            subject.model.get_submodule(layer).register_forward_hook(
-                lambda _m, _x, y, layer=layer: kept.setdefault(layer, y if y.requires_grad else y.requires_grad_())
-            )
-            for layer in (of, wrt)
-            if layer not in given
-        ]
-        subject.model(**given)
-        for handle in handles:
-            handle.remove()
-        cotangent = normal(*kept[of].shape, seed=3)
-        expected = torch.autograd.grad(kept[of], kept[wrt], torch.tensor(cotangent))[0].numpy()
-        got = subject.explainer._engine.linear(feeds, {f"grad/{of}": cotangent}, [wrt])
-        assert_close(got[wrt], expected)
+    ],
+)
+def test_derivatives_of_hidden_units(subjects, name, of, wrt):
+    """d Σ cotangent · layer / d earlier value, from the stored graph with ``grad/<layer>`` replaced."""
+    subject = subjects(name)
+    feeds = subject.feeds(2)
+    values = recorded(subject.model, feeds, *({of, wrt} - feeds.keys()))
+    cotangent = normal(*values[of].shape, seed=3)
+    (expected,) = torch.autograd.grad(values[of], values[wrt], torch.tensor(cotangent))
+    got = subject.explainer._engine.linear(feeds, {f"grad/{of}": cotangent}, [wrt])
+    assert_close(got[wrt], expected.numpy())
 
 
 def test_seeds_of_several_outputs_add_up(subjects):

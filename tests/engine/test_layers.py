@@ -13,7 +13,10 @@ MAPS, LAST, FLAT = Axes(0, 1, (2, 3)), Axes(0, 3, (1, 2)), Axes(0, 1, ())
 
 def layer(name: str, operator: str, shape: tuple, axes: Axes = MAPS, *, gradient: bool = True) -> Layer:
     reason = None if gradient else "no output depends on it"
-    return Layer(name, name, "float32", ("N", *shape), axes, operator, operator, 3, gradient, reason)
+    return Layer(
+        name=name, value=name, dtype="float32", shape=("N", *shape), axes=axes, type=operator, operator=operator,
+        parameters=3, has_gradient=gradient, reason=reason,
+    )  # fmt: skip
 
 
 CONV = layer("conv", "Conv", (8, 6, 6))
@@ -23,7 +26,10 @@ ACT = layer("act", "Relu", (8, 6, 6))
 AUTO = {
     "the last": ([CONV, ACT], "act"),
     "before pooling": ([CONV, layer("pool", "MaxPool", (8, 3, 3))], "conv"),
-    "before the collapse": ([CONV, layer("pool", "GlobalAveragePool", (8, 1, 1)), layer("fc", "Gemm", (5,), FLAT)], "conv"),
+    "before the collapse": (
+        [CONV, layer("pool", "GlobalAveragePool", (8, 1, 1)), layer("fc", "Gemm", (5,), FLAT)],
+        "conv",
+    ),
     "before a convolution over one place": ([CONV, layer("fc", "Conv", (5, 1, 1))], "conv"),
     "before dropout": ([ACT, layer("drop", "Dropout", (8, 6, 6))], "act"),
     "before padding": ([ACT, layer("pad", "Pad", (8, 8, 8))], "act"),
@@ -33,7 +39,10 @@ AUTO = {
     "with all axes known": ([CONV, layer("cells", "Add", (8, 3, 2, 6), Axes(0, 1, (4,)))], "conv"),
     "channels last": ([layer("norm", "LayerNormalization", (6, 6, 8), LAST)], "norm"),
     "a row is space too": ([layer("conv", "Conv", (8, 1, 6))], "conv"),
-    "the layer rather than its container": ([CONV, layer("net.act", "Relu", (8, 6, 6)), layer("net", "Relu", (8, 6, 6))], "net.act"),
+    "the layer rather than its container": (
+        [CONV, layer("net.act", "Relu", (8, 6, 6)), layer("net", "Relu", (8, 6, 6))],
+        "net.act",
+    ),
     "the innermost": (
         [layer("a.b.c", "Relu", (8, 6, 6)), layer("a.b", "Relu", (8, 6, 6)), layer("a", "Relu", (8, 6, 6))],
         "a.b.c",

@@ -2,70 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import onnxviz as ov
-from tests.support import assert_close, model_of, normal, tensors
+from tests.support import assert_close, model_of, normal, recorded
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish)
 
 
-def hooked(subject, score: Callable, rule: str, kinds=RECTIFIERS) -> np.ndarray:
-    """The gradient by autograd, where every module of these kinds passes its cotangent back by ``rule``.
+def guided(_module, dy):
+    """What comes from above loses its negative part before the activation's derivative is applied."""
+    return (dy[0].clamp(min=0),)
 
-    ``rule`` sees what comes from above (``dy``) and what the derivative made of it (``dx``).
-    """
-    if rule == "guided":  # dx of the positive part of dy; the derivative is linear in dy
 
-        def hook(_module, _dx, _dy):
-            return None
+def deconvnet(_module, _dx, dy):
+    """What comes from above, without its negative part, is passed on in place of the derivative."""
+    return (dy[0].clamp(min=0),)
 
-        def before(_module, dy):
-            return (dy[0].clamp(min=0),)
 
-        handles = [m.register_full_backward_pre_hook(before) for m in subject.model.modules() if isinstance(m, kinds)]
+def rewritten(subject, rule: str) -> np.ndarray:
+    """The gradient of a head's unit by autograd, where every rectifier passes it back by another rule."""
+    modules = [m for m in subject.model.modules() if isinstance(m, RECTIFIERS)]
+    if rule == "guided_backprop":
+        handles = [m.register_full_backward_pre_hook(guided) for m in modules]
     else:
-
-        def hook(_module, _dx, dy):
-            return (dy[0].clamp(min=0),)
-
-        handles = [m.register_full_backward_hook(hook) for m in subject.model.modules() if isinstance(m, kinds)]
-    given = tensors(subject.feeds())
-    x = next(iter(given.values())).requires_grad_()
-    score(subject.model(**given)).sum().backward()
+        handles = [m.register_full_backward_hook(deconvnet) for m in modules]
+    last = "head" if hasattr(subject.model, "head") else "gates"
+    values = recorded(subject.model, subject.feeds(), last)
+    (gradient,) = torch.autograd.grad(values[last][:, 1].sum(), next(iter(values.values())))
     for handle in handles:
         handle.remove()
-    return x.grad.numpy()
+    return gradient.numpy()
 
 
-@pytest.mark.parametrize("rule", ["guided", "deconvnet"])
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
 @pytest.mark.parametrize("name", ["cnn", "volume", "rectifiers"])
-def test_the_backward_pass_of_rectifiers_is_rewritten(subjects, name, rule):
+def test_the_backward_pass_of_rectifiers_is_rewritten(subjects, name, method):
     subject = subjects(name)
-    if name == "volume":  # gradients start before its log-softmax
-
-        def score(y):
-            return kept["y"][:, 1]
-
-        kept = {}
-        handle = subject.model.head.register_forward_hook(lambda _m, _x, y: kept.update(y=y))
-    else:
-
-        def score(y):
-            return y[:, 1]
-
-        handle = None
-    expected = hooked(subject, score, rule)
-    if handle is not None:
-        handle.remove()
-    method = "guided_backprop" if rule == "guided" else rule
-    found = subject.explainer.explain(subject.x(), method, 1)
-    assert_close(found, expected)
+    expected = rewritten(subject, method)
+    assert_close(subject.explainer.explain(subject.x(), method, 1), expected)
     plain = subject.explainer.gradient(subject.x(), 1).values
     assert np.abs(plain - expected).max() > 0.01 * np.abs(expected).max()
 

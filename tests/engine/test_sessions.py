@@ -49,7 +49,7 @@ def test_chunks_change_nothing(cnn, method):
             assert_close(METHODS[method](ex, x), whole, bar=1e-6)
 
 
-def sizes_of_runs(ex: ov.Explainer, monkeypatch) -> list[int]:
+def sizes_of_runs(monkeypatch) -> list[int]:
     seen, run = [], core.Engine._run
 
     def counted(engine, prepared, feeds, **options):
@@ -63,7 +63,7 @@ def sizes_of_runs(ex: ov.Explainer, monkeypatch) -> list[int]:
 @pytest.mark.parametrize(("size", "runs"), [(1, [1] * 5), (2, [2, 2, 1]), (5, [5]), (9, [5]), ("auto", [5])])
 def test_a_run_takes_at_most_batch_size_samples(cnn, monkeypatch, size, runs):
     with ov.load(cnn.path, batch_size=size) as ex:
-        seen = sizes_of_runs(ex, monkeypatch)
+        seen = sizes_of_runs(monkeypatch)
         ex.gradient(cnn.x(5), 1)
     assert seen == runs
 
@@ -73,7 +73,7 @@ def test_auto_fits_the_memory_of_a_chunk(cnn, monkeypatch):
     activations = 4 * (convolutions + container + flattened + scores)
     with ov.load(cnn.path) as ex:
         assert ex._bundle.manifest.activation_bytes == pytest.approx(activations, rel=0.01)
-        seen = sizes_of_runs(ex, monkeypatch)
+        seen = sizes_of_runs(monkeypatch)
         monkeypatch.setattr(core, "CHUNK_BYTES", 5 * activations)
         ex.gradient(cnn.x(5), 1)
     assert seen == [2, 2, 1]
@@ -131,7 +131,7 @@ def test_a_file_of_one_batch_size_and_a_value_without_batch_axis(tmp_path):
     ex = ov.load(ov.convert(program, tmp_path / "m.onnx", quiet=True))
     assert ex.layers["whole"].shape == (3, 4)
     assert_close(ex.features(normal(2, 4), "whole")["whole"], ex.features(normal(2, 4, seed=3), "whole")["whole"])
-    with pytest.raises(LayerError, match=r"'whole' has no batch axis, and the file takes 2 samples .* got 5"):
+    with pytest.raises(LayerError, match=r"'whole' has no batch axis, and the file takes 2 samples .*5"):
         ex.features(normal(5, 4), "whole")
 
 
@@ -143,13 +143,13 @@ def test_no_more_sessions_than_allowed(cnn, limit):
     x = cnn.x(2)
     with ov.load(cnn.path, max_sessions=limit) as ex:
         for _ in range(2):
-            for name, method in METHODS.items():
-                assert_close(method(ex, x), METHODS[name](cnn.explainer, x), bar=1e-6)
+            for method in METHODS.values():
+                assert_close(method(ex, x), method(cnn.explainer, x), bar=1e-6)
                 assert ex.memory()["sessions"] <= limit == ex.memory()["max_sessions"]
         assert ex.memory()["sessions"] == limit
 
 
-def built(ex: ov.Explainer, monkeypatch) -> list[None]:
+def built(monkeypatch) -> list[None]:
     made, create = [], core.create_session
 
     def counted(*args, **options):
@@ -163,7 +163,7 @@ def built(ex: ov.Explainer, monkeypatch) -> list[None]:
 def test_the_least_recently_used_goes_first(cnn, monkeypatch):
     x = cnn.x(1)
     with ov.load(cnn.path, max_sessions=2) as ex:
-        made = built(ex, monkeypatch)
+        made = built(monkeypatch)
         for method, expected in [("predict", 1), ("saliency", 2), ("predict", 2), ("gradient", 3), ("predict", 3)]:
             METHODS[method](ex, x)
             assert len(made) == expected, method
@@ -173,7 +173,7 @@ def test_the_least_recently_used_goes_first(cnn, monkeypatch):
 
 def test_classes_share_a_session(cnn, monkeypatch):
     with ov.load(cnn.path) as ex:
-        made = built(ex, monkeypatch)
+        made = built(monkeypatch)
         for target in (0, 1, [2, 3], normal(5)):
             ex.saliency(cnn.x(2), target)
         assert len(made) == 1
@@ -199,7 +199,7 @@ def test_many_threads_get_what_one_gets(cnn):
 
 def test_threads_wait_for_one_session_instead_of_making_one_each(cnn, monkeypatch):
     with ov.load(cnn.path) as ex, ThreadPoolExecutor(8) as pool:
-        made = built(ex, monkeypatch)
+        made = built(monkeypatch)
         list(pool.map(partial(METHODS["gradient"], ex), [cnn.x(2)] * 32))
     assert len(made) == 1
 
@@ -224,8 +224,8 @@ def test_the_provider_that_ran_is_named(cnn):
 @pytest.mark.gpu
 def test_cuda_computes_the_same(cnn):
     with ov.load(cnn.path, providers="cuda") as ex:
-        for name, method in METHODS.items():
-            assert_close(method(ex, cnn.x(3)), METHODS[name](cnn.explainer, cnn.x(3)), bar=1e-4)
+        for method in METHODS.values():
+            assert_close(method(ex, cnn.x(3)), method(cnn.explainer, cnn.x(3)), bar=1e-4)
         assert ex.saliency(cnn.x(), 1).provider == "CUDAExecutionProvider"
 
 
@@ -236,7 +236,10 @@ def test_large_shared_weights_are_right_in_every_session(tmp_path):
     """Above a megabyte, matrices lie in memory once; transposed and untransposed use of one of them must both hold."""
     weights = {"w": normal(600, 500), "e": normal(700, 400, seed=1), "m": normal(500, 3, seed=2)}
     model = model_of(
-        "h = Gemm(x, w)  a = Relu(h)  y = MatMul(a, m)", "float[N, 600] x", "float[N, 3] y", {k: weights[k] for k in "wm"}
+        "h = Gemm(x, w)  a = Relu(h)  y = MatMul(a, m)",
+        "float[N, 600] x",
+        "float[N, 3] y",
+        {k: weights[k] for k in "wm"},
     )
     onnx.save(model, tmp_path / "plain.onnx")
     path = ov.convert(tmp_path / "plain.onnx", tmp_path / "net.onnx", quiet=True)

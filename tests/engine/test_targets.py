@@ -7,32 +7,18 @@ import pytest
 import torch
 
 import onnxviz as ov
-from tests.support import assert_close, model_of, normal, tensors, torch_gradient
+from tests.support import assert_close, model_of, normal, recorded, tensors, torch_gradient, torch_values
 
 
 def masked(mask):
     return lambda y: y * torch.tensor(np.asarray(mask, np.float32))
 
 
-def logits(model, feeds) -> np.ndarray:
-    """What the head gives: the last Linear or Conv."""
-    kept = {}
-    handle = model.head.register_forward_hook(lambda _m, _x, y: kept.update(y=y))
-    model(**tensors(feeds))
-    handle.remove()
-    return kept["y"].detach().numpy()
-
-
 def of_logits(subject, score):
-    """Autograd of a score of the head's output."""
-    model, feeds = subject.model, subject.feeds()
-    given, kept = tensors(feeds), {}
-    x = next(iter(given.values())).requires_grad_()
-    handle = model.head.register_forward_hook(lambda _m, _x, y: kept.update(y=y))
-    model(**given)
-    handle.remove()
-    total = score(kept["y"])
-    return torch.autograd.grad(total.sum(), x)[0].numpy(), total.detach().numpy()
+    """Autograd of a score of what the head gives, which is the logits; and the score."""
+    values = recorded(subject.model, subject.feeds(), "head")
+    total = score(values["head"])
+    return torch.autograd.grad(total.sum(), next(iter(values.values())))[0].numpy(), total.detach().numpy()
 
 
 WEIGHTING, MASK = normal(5, seed=7), normal(3, 5, seed=8)
@@ -109,7 +95,7 @@ def test_the_gradient_of_a_probability(subjects, case):
 def test_the_decision_of_one_unit_as_a_probability(subjects):
     """Of what was decided: p above one half, else 1 − p."""
     series = subjects("series")
-    decided = torch.tensor(logits(series.model, series.feeds())[:, 0] > 0)
+    decided = torch.tensor(torch_values(series.model, series.feeds(), "head")[:, 0] > 0)
     expected, _ = of_logits(series, lambda y: torch.where(decided, y.sigmoid()[:, 0], 1 - y.sigmoid()[:, 0]))
     assert_close(series.explainer.gradient(series.x(), of="probability"), expected)
 
@@ -122,7 +108,7 @@ def test_what_was_explained_is_reported(subjects):
     assert cnn.explainer.gradient(cnn.x(), [2, 0, -1]).target.tolist() == [2, 0, 4]
     assert cnn.explainer.gradient(cnn.x(), [[2, 0]]).target.tolist() == [[2, 0]] * 3
     assert cnn.explainer.gradient(cnn.x(), WEIGHTING).target.tolist() == WEIGHTING.tolist()
-    decided = (logits(series.model, series.feeds(8))[:, 0] > 0).astype(int)
+    decided = (torch_values(series.model, series.feeds(8), "head")[:, 0] > 0).astype(int)
     assert 0 < decided.sum() < 8
     assert series.explainer.gradient(series.x(8)).target.tolist() == decided.tolist()
 

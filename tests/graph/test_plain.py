@@ -279,8 +279,8 @@ def test_directories_are_refused(tmp_path):
         source(tmp_path)
 
 
-def test_a_missing_file_is_an_os_error(tmp_path):
-    with pytest.raises(FileNotFoundError):
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileFormatError, match=r"there is no file .*none\.onnx"):
         source(tmp_path / "none.onnx")
 
 

@@ -90,7 +90,9 @@ def test_a_graph_that_runs_at_one_batch_size_only_says_at_which_it_fails(nodes, 
 
 
 def test_large_weights_are_where_they_were():
-    model = ir.serde.deserialize_model(model_of("y = MatMul(x, w)", "float[N, 4] x", "float[] y", {"w": normal(4, 300)}))
+    model = ir.serde.deserialize_model(
+        model_of("y = MatMul(x, w)", "float[N, 4] x", "float[] y", {"w": normal(4, 300)})
+    )
     before = model.graph.initializers["w"].const_value
     probe(model, {"x": normal(2, 4)}, ["x"])
     assert model.graph.initializers["w"].const_value is before

@@ -12,9 +12,8 @@ model, feeds_file, outputs_file, optimised = sys.argv[1:]
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 3
 options.optimized_model_filepath = optimised
-onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 with np.load(feeds_file) as stored:
     feeds = {name: stored[name] for name in stored.files}
 names = feeds.pop("outputs").tolist()
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 np.savez(outputs_file, **dict(zip(names, session.run(names, feeds), strict=True)), version=onnxruntime.__version__)

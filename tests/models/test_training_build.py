@@ -31,7 +31,7 @@ def training_python(request):
     python = folder / "bin" / "python"
     with FileLock(folder / "lock"):
         if not (folder / "installed").exists():
-            venv.create(folder, with_pip=True, clear=False)
+            venv.create(folder, with_pip=True)
             constraints = HERE.parent / "constraints.txt"
             install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--constraint", constraints]
             subprocess.run([*install, TRAINING, "numpy"], check=True)
@@ -56,7 +56,7 @@ def test_native_kernels_compute_the_same(converted, training_python, tmp_path, n
     (source,), (output,) = network.explainer.inputs, network.explainer.outputs
     seed = np.random.default_rng(7).standard_normal((3, output.logits_shape[-1])).astype(np.float32)
     feeds = {source.name: network.inputs(3, seed=7), f"seed/{output.name}": seed}
-    outputs = [output.name, f"grad/{source.name}", f"grad/{LAYERS[name]}"]
+    outputs = [output.value, f"grad/{source.name}", f"grad/{LAYERS[name]}"]
     files = {kind: tmp_path / kind for kind in ("feeds.npz", "outputs.npz", "optimised.onnx")}
     np.savez(files["feeds.npz"], **feeds, outputs=outputs)
     command = [training_python, HERE / "native_kernels.py", network.path, *files.values()]
