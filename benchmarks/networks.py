@@ -41,7 +41,12 @@ class Vgg16(nn.Module):
             channels = width or channels
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Flatten(), nn.Linear(512 * 7 * 7, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 1000)
+            nn.Flatten(),
+            nn.Linear(512 * 7 * 7, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, 1000),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +82,7 @@ def small() -> nn.Module:
 
 
 NETWORKS = {
-    "squeezenet": Network(lambda: zoo.squeezenet()[0], (3, 227, 227), "fire9.concat"),
+    "squeezenet": Network(lambda: zoo.squeezenet()[0], (3, 227, 227), "conv10"),
     "efficientnet_lite0": Network(lambda: zoo.efficientnet_lite0()[0], (3, 224, 224), "_bn1"),
     "resnet18": Network(resnet18, (3, 224, 224), "model.resnet.encoder.stages.3"),
     "vgg16": Network(Vgg16, (3, 224, 224), "features.29"),

@@ -7,6 +7,7 @@ own and ``seed/<output>``, the cotangent of that output's logits. Everything els
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ class Bundle:
     skeleton: onnx.ModelProto
     manifest: Manifest
     regions: dict[str, wire.Region]
+    identity: tuple[int, ...]
+
+    def require_unchanged(self) -> None:
+        """Raise FileFormatError if another file has taken this one's place: its weights lie elsewhere."""
+        if not self.path.exists() or _identity(self.path) != self.identity:
+            raise FileFormatError(f"{self.path} was replaced or removed after it was loaded: load it again")
 
     @cached_property
     def weights(self) -> dict[str, Array]:
@@ -53,20 +60,26 @@ class Bundle:
         return sum(region.length for region in self.regions.values())
 
 
-def read(path: str | os.PathLike[str]) -> Bundle:
-    """Open an explainable file; raises FileFormatError if it is not one."""
+def read(path: str | os.PathLike[str], *, draft: bool = False) -> Bundle:
+    """Open an explainable file; raises FileFormatError if it is not one.
+
+    Args:
+        path: of the file.
+        draft: whether it may still lack its residuals, which are the last thing to be written.
+    """
     file = Path(path)
     if not file.is_file():
         raise FileFormatError(f"there is no file {file}" if not file.exists() else f"{file} is not a file")
+    identity = _identity(file)
     skeleton, regions = wire.read_skeleton(file)
-    manifest = Manifest.from_metadata({p.key: p.value for p in skeleton.metadata_props}, file)
+    manifest = Manifest.from_metadata({p.key: p.value for p in skeleton.metadata_props}, file, draft=draft)
     regions |= {
         tensor.name: _external(tensor, file)
         for tensor in skeleton.graph.initializer
         if tensor.data_location == onnx.TensorProto.EXTERNAL and tensor.name not in regions
     }
     _validate(skeleton, manifest, file)
-    return Bundle(file, skeleton, manifest, regions)
+    return Bundle(file, skeleton, manifest, regions, identity)
 
 
 @contextmanager
@@ -122,6 +135,11 @@ def add_residuals(path: Path, manifest: Manifest) -> None:
         _flush(file)
 
 
+def _identity(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 def _metadata_bytes(entries: dict[str, str]) -> bytes:
     model = onnx.ModelProto()
     for key, value in entries.items():
@@ -161,7 +179,7 @@ def _write_data(path: Path, weights: list[tuple[str, ir.TensorProtocol]]) -> lis
 
 
 def _data_files(path: Path) -> set[Path]:
-    return set(path.parent.glob(f"{path.stem}.????????????????.data"))
+    return set(path.parent.glob(f"{glob.escape(path.stem)}.????????????????.data"))
 
 
 def _data_files_in_use(path: Path) -> set[Path]:

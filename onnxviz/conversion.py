@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from onnxviz import bundle
+from onnxviz import __version__, bundle
 from onnxviz.errors import FileFormatError, MissingDependencyError, OptionError, UnsupportedModelError
 from onnxviz.manifest import Manifest
 from onnxviz.source import Source
@@ -68,17 +68,18 @@ def convert(
         raise OptionError(f"gradient={gradient!r}: expected True, False or 'available'")
     if input is not None and not isinstance(input, ImageInput):
         raise OptionError(f"input={input!r}: expected an onnxviz.ImageInput")
-    if isinstance(classes, str):
-        raise OptionError("classes is one string; expected a sequence of names, by class index")
+    if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
+        raise OptionError(f"classes={classes!r}: expected a sequence of names, by class index")
     final = Path(path)
     with bundle.staged(final) as draft, _steps() as step:
         step("exporting")
         source = _source(model, example=example, layers=layers)
-        source.versions.update({name: version(name) for name in ("onnxviz", "onnx", "onnx-ir") if _installed(name)})
+        source.versions |= {"onnxviz": __version__, "onnx": version("onnx"), "onnx-ir": version("onnx-ir")}
         step("building the gradient graph")
         graph, manifest = explainable.explain(
             source, gradient=gradient, image=input.to_dict() if input else None, classes=classes
         )
+        _check_classes(classes, manifest)
         step("writing")
         bundle.write(draft, graph, manifest, external_data=external_data)
         step("checking against the model")
@@ -149,14 +150,12 @@ def _kind(model: Any) -> str:
     )
 
 
-def _installed(package: str) -> bool:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
+def _check_classes(classes: Sequence[str] | None, manifest: Manifest) -> None:
+    """As many names as one of the outputs has classes, where that is known."""
+    axes = [(o.shape, o.axes.channel) for o in manifest.outputs]
+    counts = {shape[channel] for shape, channel in axes if channel is not None}
+    if classes is not None and counts and len(classes) not in counts:
+        raise OptionError(f"{len(classes)} class names for {' or '.join(map(str, counts))} classes")
 
 
 class _steps:  # noqa: N801 - used as a function

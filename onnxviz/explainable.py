@@ -116,7 +116,11 @@ def _append_gradient(
             "the gradient of. Convert with gradient=False to have the layers' values alone"
         )
     op = Ops(graph, TrainingOps(model), prefix="backward/")
-    seeds = {h.logits: _seed(op, h) for h in heads if h.logits in starts}
+    seeds: dict[ir.Value, ir.Value] = {}
+    for head in heads:
+        if head.logits in starts:
+            seed = _seed(op, head)
+            seeds[head.logits] = op.Add(seeds[head.logits], seed) if head.logits in seeds else seed
     names = {v: grad_name(v.name or "") for v in wrt}
     before = set(starts)
     nodes = [n for n in forward if n in differentiate.upstream(before, forward)]

@@ -140,9 +140,9 @@ class Manifest:
         }
 
     @classmethod
-    def from_metadata(cls, entries: dict[str, str], path: Path) -> Manifest:
+    def from_metadata(cls, entries: dict[str, str], path: Path, *, draft: bool = False) -> Manifest:
         """Read the metadata back; raises FileFormatError for a file that is not explainable or of another format."""
-        found = {k.removeprefix(_PREFIX): v for k, v in entries.items() if k.startswith(_PREFIX)}
+        found = {k.removeprefix(_PREFIX): v for k, v in entries.items() if isinstance(k, str) and k.startswith(_PREFIX)}
         if "format_version" not in found:
             raise FileFormatError(
                 f"{path} is a plain ONNX file: it contains no layer outputs and no gradient graph. Convert it once "
@@ -155,11 +155,13 @@ class Manifest:
             )
         try:
             data = {key: json.loads(value) for key, value in found.items()}
+            if draft:
+                data.setdefault("residuals", {})
             for key, kind in (("inputs", Input), ("outputs", Output), ("layers", Layer)):
                 data[key] = tuple(_tensor(kind, row) for row in data[key])
             if data.get("classes") is not None:
                 data["classes"] = tuple(data["classes"])
-            return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+            return cls(**{f.name: data[f.name] for f in fields(cls)})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(
                 f"the onnxviz metadata of {path} is damaged ({error!r}); convert the model again"

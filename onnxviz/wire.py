@@ -96,7 +96,7 @@ def _layout(position: int, weights: list[tuple[str, ir.TensorProtocol]]) -> tupl
         proto = onnx.TensorProto(name=name, data_type=int(tensor.dtype), dims=list(tensor.shape.numpy()))
         fixed = proto.SerializeToString()
         raw = _tag(RAW_DATA) + _varint(tensor.nbytes)
-        for pad in range(ALIGNMENT):
+        for pad in range(2 * ALIGNMENT):
             body = fixed + _tag(DOC_STRING) + _varint(pad) + b" " * pad + raw
             header = _tag(INITIALIZER) + _varint(len(body) + tensor.nbytes) + body
             if (position + len(header)) % ALIGNMENT == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 # Several workers share the machine: each gets one thread for torch's and numpy's kernels. Read when they are imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -10,8 +11,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 import onnxruntime
 import pytest
 
@@ -46,3 +49,38 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subjec
 def cnn(subjects) -> Subject:
     """The smallest convolutional network, for tests that any network would do for."""
     return subjects("cnn")
+
+
+@pytest.fixture
+def plain(tmp_path) -> Path:
+    """A plain ONNX file."""
+    from tests.support import mlp
+
+    onnx.save(mlp(), tmp_path / "plain.onnx")
+    return tmp_path / "plain.onnx"
+
+
+def _converted(folder: Path, **options) -> Path:
+    import onnxviz
+    from tests.support import mlp
+
+    return onnxviz.convert(mlp(), folder / "net.onnx", quiet=True, **options)
+
+
+@pytest.fixture(scope="session")
+def file(tmp_path_factory) -> Path:
+    """An explainable file; not to be changed."""
+    return _converted(tmp_path_factory.mktemp("file"))
+
+
+@pytest.fixture(scope="session")
+def two_files(tmp_path_factory) -> Path:
+    """The folder of an explainable file with its weights beside; not to be changed."""
+    return _converted(tmp_path_factory.mktemp("two"), external_data=True).parent
+
+
+@pytest.fixture
+def beside(two_files, tmp_path) -> Path:
+    """A copy of that file, to be changed."""
+    shutil.copytree(two_files, tmp_path / "copy")
+    return tmp_path / "copy" / "net.onnx"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,51 +13,21 @@ import pytest
 from onnx import numpy_helper
 
 import onnxviz as ov
-from onnxviz import bundle, wire
-from onnxviz.errors import ConversionError, FileFormatError, OnnxvizError
+from onnxviz import bundle
+from onnxviz.errors import ConversionError
 from onnxviz.manifest import FORMAT_VERSION, Manifest
-from tests.support import assert_close, convert, model_of, network, normal, tensors, torch_gradient
-
-WEIGHTS = {"w": normal(6, 400), "c": normal(400, seed=1), "m": normal(400, 3, seed=2)}
-
-
-def mlp(**weights: np.ndarray) -> onnx.ModelProto:
-    """A network of two matrices, as a plain ONNX file holds it."""
-    return model_of(
-        "h = Gemm(x, w, c)  a = Relu(h)  y = MatMul(a, m)", "float[N, 6] x", "float[N, 3] y", {**WEIGHTS, **weights}
-    )
-
-
-@pytest.fixture
-def plain(tmp_path) -> Path:
-    path = tmp_path / "plain.onnx"
-    onnx.save(mlp(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory) -> Path:
-    """An explainable file; not to be changed."""
-    folder = tmp_path_factory.mktemp("file")
-    onnx.save(mlp(), folder / "plain.onnx")
-    return ov.convert(folder / "plain.onnx", folder / "net.onnx", quiet=True)
-
-
-@pytest.fixture(scope="module")
-def two_files(tmp_path_factory) -> Path:
-    """The folder of an explainable file with its weights beside; not to be changed."""
-    folder = tmp_path_factory.mktemp("two")
-    onnx.save(mlp(), folder / "plain.onnx")
-    ov.convert(folder / "plain.onnx", folder / "net.onnx", external_data=True, quiet=True)
-    (folder / "plain.onnx").unlink()
-    return folder
-
-
-@pytest.fixture
-def beside(two_files, tmp_path) -> Path:
-    """A copy of that file to be changed."""
-    shutil.copytree(two_files, tmp_path / "copy")
-    return tmp_path / "copy" / "net.onnx"
+from tests.support import (
+    WEIGHTS,
+    assert_close,
+    convert,
+    data_files,
+    mlp,
+    model_of,
+    network,
+    normal,
+    tensors,
+    torch_gradient,
+)
 
 
 def stock(path: Path) -> onnxruntime.InferenceSession:
@@ -181,10 +149,6 @@ def test_the_graph_is_in_the_training_vocabulary(cnn):
 # ----- weights beside the file -----
 
 
-def data_files(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.suffix == ".data")
-
-
 def test_external_data(file, beside):
     (name,) = data_files(beside.parent)
     assert sorted(p.name for p in beside.parent.iterdir()) == sorted(["net.onnx", name])
@@ -268,148 +232,6 @@ def test_a_process_killed_while_renaming_leaves_a_loadable_file(tmp_path, plain,
         ov.convert(plain, path, external_data=True, quiet=True)
     x = normal(2, 6)
     assert_close(ov.load(path).predict(x), numpy_mlp(x))
-
-
-# ----- what is refused -----
-
-
-def test_truncated_at_any_place(tmp_path, file):
-    content, cut = file.read_bytes(), tmp_path / "cut.onnx"
-    residuals = content.rindex(b"onnxviz.residuals") - 8
-    for length in [
-        *range(1, 200, 7),
-        *np.linspace(200, residuals, 80, dtype=int),
-        *range(len(content) - 40, len(content)),
-    ]:
-        cut.write_bytes(content[:length])
-        with pytest.raises(FileFormatError) as refusal:
-            ov.load(cut)
-        assert str(cut) in str(refusal.value), length
-
-
-def test_random_bytes_are_refused(tmp_path):
-    path, rng = tmp_path / "random.onnx", np.random.default_rng(0)
-    for length in (1, 2, 3, 10, 100, 1000, 10_000) * 20:
-        path.write_bytes(rng.bytes(length))
-        with pytest.raises(FileFormatError):
-            ov.load(path)
-
-
-def test_one_damaged_byte_never_gives_another_kind_of_error(tmp_path, cnn):
-    content, path = bytearray(cnn.path.read_bytes()), tmp_path / "damaged.onnx"
-    rng = np.random.default_rng(0)
-    weights = [(r.offset, r.offset + r.length) for r in wire.read_skeleton(cnn.path)[1].values()]
-    places = [p for p in rng.integers(0, len(content), 900) if not any(a <= p < b for a, b in weights)]
-    refused = 0
-    for place in places[:300]:
-        damaged = content.copy()
-        damaged[place] ^= int(rng.integers(1, 256))
-        path.write_bytes(damaged)
-        try:
-            bundle.read(path)
-        except FileFormatError:
-            refused += 1
-    assert refused > 30
-
-
-def changed(path: Path, edit: Callable[[onnx.ModelProto], None]) -> None:
-    model = onnx.load(path, load_external_data=False)
-    edit(model)
-    path.write_bytes(model.SerializeToString())
-
-
-def metadata(key: str, value: str) -> Callable[[onnx.ModelProto], None]:
-    def edit(model: onnx.ModelProto) -> None:
-        (entry,) = [p for p in model.metadata_props if p.key == f"onnxviz.{key}"]
-        entry.value = value
-
-    return edit
-
-
-def external(**entries: str) -> Callable[[onnx.ModelProto], None]:
-    """Change where the first external weight is said to lie."""
-
-    def edit(model: onnx.ModelProto) -> None:
-        tensor = next(t for t in model.graph.initializer if t.external_data)
-        kept = {e.key: e.value for e in tensor.external_data} | entries
-        tensor.ClearField("external_data")
-        for key, value in kept.items():
-            if value:
-                tensor.external_data.add(key=key, value=value)
-
-    return edit
-
-
-def without(kind: str, name: str) -> Callable[[onnx.ModelProto], None]:
-    def edit(model: onnx.ModelProto) -> None:
-        values = getattr(model.graph, kind)
-        values.remove(next(v for v in values if v.name == name))
-
-    return edit
-
-
-DAMAGES = {
-    "other version": (metadata("format_version", "2"), ["format version 2", "reads 1", "convert the model again"]),
-    "metadata is no JSON": (metadata("layers", "{"), ["damaged", "convert the model again"]),
-    "metadata of another kind": (metadata("layers", '"text"'), ["damaged"]),
-    "metadata is a number": (metadata("inputs", "3"), ["damaged"]),
-    "an unknown key in a table": (metadata("outputs", '[{"name": "y", "colour": 3}]'), ["damaged"]),
-    "a missing output": (without("output", "h"), ["lacks 'h'", "metadata promises"]),
-    "a missing gradient": (without("output", "grad/x"), ["lacks 'grad/x'"]),
-    "a missing seed": (without("input", "seed/y"), ["lacks 'seed/y'"]),
-    "data in another folder": (external(location="../secret"), ["../secret", "beside"]),
-    "data at an absolute path": (external(location="/etc/passwd"), ["/etc/passwd", "beside"]),
-    "data without a place": (external(location=""), ["beside"]),
-    "data in a folder": (external(location="."), ["'.'"]),
-    "missing data": (external(location="net.0123456789abcdef.data"), ["net.0123456789abcdef.data", "missing"]),
-    "data past the end": (external(offset="99999999"), ["outside", "cut off"]),
-    "data before the start": (external(offset="-64"), ["outside"]),
-    "data of no length": (external(length=""), ["not stated"]),
-    "data at a word": (external(offset="here"), ["not stated"]),
-    "data of another length": (external(length="8"), ["'", "takes", "8 are there"]),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_files_say_what_is_wrong(tmp_path, beside, damage):
-    edit, words = DAMAGES[damage]
-    (tmp_path / "secret").write_bytes(bytes(20_000))
-    changed(beside, edit)
-    with pytest.raises(FileFormatError) as refusal:
-        ov.load(beside)
-    assert all(word in str(refusal.value) for word in [str(beside.parent), *words]), refusal.value
-
-
-def test_data_behind_a_link_is_refused(beside):
-    (name,) = data_files(beside.parent)
-    data = beside.with_name(name)
-    data.rename(beside.with_name("elsewhere"))
-    data.symlink_to(beside.with_name("elsewhere"))
-    with pytest.raises(FileFormatError, match="only a file beside it"):
-        ov.load(beside)
-
-
-def test_a_truncated_data_file(beside):
-    (name,) = data_files(beside.parent)
-    beside.with_name(name).write_bytes(beside.with_name(name).read_bytes()[:-1])
-    with pytest.raises(FileFormatError, match=r"outside of 'net\.[0-9a-f]{16}\.data', which is cut off"):
-        ov.load(beside)
-
-
-def test_a_plain_onnx_file_wants_convert(plain):
-    with pytest.raises(FileFormatError, match=r"plain ONNX file.*onnxviz\.convert\("):
-        ov.load(plain)
-
-
-@pytest.mark.parametrize(("name", "words"), [("missing.onnx", "there is no file"), (".", "is not a file")])
-def test_what_is_no_file(tmp_path, name, words):
-    with pytest.raises(FileFormatError, match=words):
-        ov.load(tmp_path / name)
-
-
-def test_a_folder_that_does_not_exist(tmp_path, plain):
-    with pytest.raises(OnnxvizError, match=r"there is no folder .*nowhere"):
-        ov.convert(plain, tmp_path / "nowhere" / "net.onnx", quiet=True)
 
 
 def test_a_torch_file_with_weights_beside_explains(tmp_path):

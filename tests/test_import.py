@@ -88,10 +88,11 @@ def test_without_onnxruntime_loading_says_what_to_install(cnn):
     ],
 )
 def test_without_a_framework_converting_says_what_to_do(tmp_path, name, blocked, words):
+    (tmp_path / name).write_bytes(b"a model")
     code = FAIL.format(statement="onnxviz.convert(sys.argv[1], sys.argv[2])")
     said = run(code, str(tmp_path / name), str(tmp_path / "net.onnx"), blocked=blocked)
     assert all(word in said for word in words), said
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
 def test_a_plain_onnx_file_converts_without_a_framework(tmp_path):

@@ -44,6 +44,8 @@ class Question:
         for tensor in self.engine.bundle.manifest.inputs:
             if tensor.has_gradient:
                 return tensor
+        if not any(t.has_gradient for t in self.layers):
+            raise LayerError("this file contains no gradients: convert the model with gradient=True")
         raise LayerError(
             "no input of this model has a gradient (its inputs are integers, or the file was converted without). "
             f"Explain a layer instead, layer={next((t.name for t in self.layers if t.has_gradient), '…')!r}"

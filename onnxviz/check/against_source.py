@@ -36,7 +36,7 @@ class Check:
     def __init__(self, source: Source, manifest: Manifest, path: Path) -> None:
         self.source = source
         self.manifest = manifest
-        self.engine = Engine(read(path), providers=[CPU], max_sessions=4)
+        self.engine = Engine(read(path, draft=True), providers=[CPU], max_sessions=4)
         self.batches = (manifest.static_batch,) if manifest.static_batch else two_batches(source.example)
         self.batched = [t.name for t in manifest.inputs if t.shape and t.shape[0] == BATCH]
 

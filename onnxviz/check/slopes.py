@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,11 @@ from onnxviz.errors import CheckFailedError
 from onnxviz.manifest import Layer, Manifest, Tensor, grad_name, seed_name
 from onnxviz.source import Array, Feeds
 
+Values = Mapping[str, Array]
+Score = Callable[[Values], float]
+
+STEPS = (1e-1, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6, 1e-7)
+"""Relative to the size of what is moved; the small ones for logarithms of next to nothing."""
 DIRECTIONAL, TRIALS = 1e-2, 3
 """The bar for finite differences in float32, relative to the slope, and how many inputs they are taken at."""
 NOT_WRITTEN = "Nothing was written; convert with gradient=False to have the layers' values alone"
@@ -35,31 +40,64 @@ class Slope:
     @classmethod
     def along(
         cls,
-        direction: Mapping[str, Array],
-        gradient: Mapping[str, Array],
-        start: Mapping[str, Array],
-        score: Callable[[Mapping[str, Array]], float],
+        direction: Values,
+        gradient: Values,
+        start: Values,
+        score: Score,
         noise: float,
     ) -> Slope:
-        """Measure at steps from a tenth to a ten thousandth of the values' own size."""
-        wide = {k: d.astype(np.float64) for k, d in direction.items()}
-        norm = float(np.sqrt(sum((d**2).sum() for d in wide.values())))
-        size = float(np.sqrt(sum((s.astype(np.float64) ** 2).sum() for s in start.values()))) or 1.0
-        predicted = sum(float((gradient[k] * wide[k]).sum()) for k in wide)
-        if not norm or not predicted:
+        """Measure at the first of :data:`STEPS` that agrees, or at all."""
+        predicted = sum(float((gradient[k].astype(np.float64) * d).sum()) for k, d in direction.items())
+        if not predicted:
             return cls(0.0, np.inf)
-        best = np.inf
-        steps = [relative * size / norm for relative in (1e-1, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)]
-        for step in steps:
-            ends = [
-                score({k: (start[k].astype(np.float64) + sign * step * wide[k]).astype(start[k].dtype) for k in wide})
-                for sign in (1, -1)
-            ]
-            if np.isfinite(ends).all():  # a step may leave the domain of a logarithm
-                best = min(best, abs((ends[0] - ends[1]) / (2 * step) - predicted) / abs(predicted))
+        best, widest = np.inf, 0.0
+        for step, rise in _rises(direction, start, score):
+            widest = max(widest, step)
+            best = min(best, abs(rise / (2 * step) - predicted) / abs(predicted))
             if best < DIRECTIONAL / 10:
                 break
-        return cls(best, noise / abs(predicted * steps[0]))
+        return cls(best, noise / abs(predicted * widest) if widest else np.inf)
+
+
+def lost_slope(rng: np.random.Generator, gradient: Values, start: Values, score: Score, noise: float) -> float:
+    """The slope along entries whose gradient is zero, relative to that along as many entries that have one.
+
+    A rule that loses entries predicts every slope along those it keeps. Where all are zero, infinite if the values
+    change nevertheless.
+    """
+    along = {k: rng.standard_normal(g.shape) * (g == 0) for k, g in gradient.items()}
+    entries = np.concatenate([g.ravel() for g in gradient.values()]).astype(np.float64)
+    kept = entries[entries != 0]
+    usual = float(np.sqrt((kept**2).mean())) * _norm(along) if len(kept) else 0.0
+    ratios = []
+    for step, rise in _rises(along, start, score):
+        if usual and 10 * noise <= DIRECTIONAL * usual * step:
+            ratios.append(abs(rise) / (2 * step) / usual)
+        elif not usual and len(ratios) < 3:
+            ratios.append(np.inf if abs(rise) > 1e3 * noise else 0.0)
+    return float(min(ratios)) if len(ratios) >= 3 else 0.0  # fewer are all large steps, which cross kinks
+
+
+def _rises(direction: Values, start: Values, score: Score) -> Iterator[tuple[float, float]]:
+    """Steps along a direction, from large to small, and what the score gains from one step back to one ahead."""
+    norm, size = _norm(direction), _norm(start) or 1.0
+    for relative in STEPS if norm else ():
+        step = relative * size / norm
+        ends = [
+            score(
+                {
+                    k: (start[k] + sign * step * d.astype(np.float64)).astype(start[k].dtype)
+                    for k, d in direction.items()
+                }
+            )
+            for sign in (1, -1)
+        ]
+        if np.isfinite(ends).all():  # a step may leave the domain of a logarithm
+            yield step, ends[0] - ends[1]
+
+
+def _norm(values: Values) -> float:
+    return float(np.sqrt(sum((v.astype(np.float64) ** 2).sum() for v in values.values())))
 
 
 @dataclass(frozen=True)
@@ -87,13 +125,16 @@ class FiniteDifferences:
         of = {o.logits: seed_name(o.name) for o in outputs}
         starts = [value for t in roots if isinstance(t, Layer) for value in [t.value]]
         slopes: list[Slope] = []
+        lost = 0.0
         for trial in range(TRIALS):
             feeds = self.draw(trial)
             values = self.engine.forward(feeds, [*of, *starts])
-            slopes += self._slopes(trial, feeds, values, roots, of)
+            found, missed = self._slopes(trial, feeds, values, roots, of)
+            slopes, lost = slopes + found, max(lost, missed)
         result = {"of": [t.name for t in roots], "inputs": TRIALS, "by": "finite differences"}
-        if max(s.blur for s in slopes) < DIRECTIONAL and np.median([s.error for s in slopes]) <= DIRECTIONAL:
-            return result | {"max": max(s.error for s in slopes), "median": float(np.median([s.error for s in slopes]))}
+        median = float(np.median([s.error for s in slopes]))
+        if max(s.blur for s in slopes) < DIRECTIONAL and median <= DIRECTIONAL and lost <= DIRECTIONAL:
+            return result | {"max": max(s.error for s in slopes), "median": median}
         feeds = self.draw(0)
         values = self.engine.forward(feeds, [t.value for t in self.manifest.layers])
         stages: dict[str, float] = {}
@@ -102,9 +143,9 @@ class FiniteDifferences:
             of = {layer.value: grad_name(layer.value)}
             errors = np.inf
             for jitter in (True, False):  # a jittered value may lie where a logarithm or root has none
-                found = self._slopes(0, feeds, values, parents, of, jitter=jitter)
+                found, lost = self._slopes(0, feeds, values, parents, of, jitter=jitter)
                 telling = [s.error for s in found if s.blur < DIRECTIONAL]
-                errors = min(errors, float(np.median(telling)) if telling else 0.0)
+                errors = min(errors, max(float(np.median(telling)) if telling else 0.0, lost))
                 if errors <= DIRECTIONAL:
                     break
             stages[layer.name] = errors
@@ -129,12 +170,12 @@ class FiniteDifferences:
         of: Mapping[str, str],
         *,
         jitter: bool = False,
-    ) -> list[Slope]:
+    ) -> tuple[list[Slope], float]:
         """Slopes of Σ cotangent · value for the values ``of`` (value → what takes its cotangent) along directions.
 
         The directions are the gradient itself and random halves of its entries: along a random direction the slope of a
         function of many numbers is next to nothing. ``jitter`` moves layers' values to a generic point first: behind a
-        ReLU many are equal, and a MaxPool of equal values has no slope.
+        ReLU many are equal, and a MaxPool of equal values has no slope. The second result is :func:`lost_slope`.
         """
         fed = [p.value for p in parents if isinstance(p, Layer)]
         start = {p.value: values[p.value] if p.value in fed else feeds[p.name] for p in parents}
@@ -156,7 +197,9 @@ class FiniteDifferences:
             np.sqrt(sum(((c.astype(np.float64) * values[n]) ** 2).sum() for n, c in cotangents.items()))
         )
         halves = [{k: g * rng.integers(0, 2, g.shape) for k, g in gradient.items()} for _ in range(2)]
-        return [Slope.along(direction, gradient, start, score, noise) for direction in (gradient, *halves)]
+
+        found = [Slope.along(direction, gradient, start, score, noise) for direction in (gradient, *halves)]
+        return found, lost_slope(rng, gradient, start, score, noise)
 
     def _independent(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Those that are not computed from others among them, and so can be moved one without the other."""

@@ -88,6 +88,8 @@ class Engine:
         if max_sessions < 1:
             raise OptionError(f"max_sessions={max_sessions}: at least one session is needed")
         check_batch_size(batch_size)
+        if threads is not None and threads < 1:
+            raise OptionError(f"threads={threads}: expected None or a positive integer")
         self.bundle = bundle
         self.graph = Graph(bundle)
         self.providers = choose_providers(providers, precision=precision)
@@ -271,6 +273,7 @@ class Engine:
                 weights = self._weights
             if weights is None:
                 raise ProviderError("this Explainer is closed")
+            self.bundle.require_unchanged()
             sketch, rewritten = build()
             session = create_session(sketch.model(), weights, self.providers, threads=self.threads)
             prepared = _Prepared(

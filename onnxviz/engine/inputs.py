@@ -83,9 +83,12 @@ def _checked(x: Array, tensor: Input) -> Array:
         )
     if not floats and x.dtype != want and not (np.issubdtype(want, np.integer) and np.issubdtype(x.dtype, np.integer)):
         raise InputError(f"{where} has dtype {x.dtype}, the model takes {want}")
-    if floats and not np.isfinite(x).all():
-        raise InputError(f"{where} contains NaN or infinity ({int((~np.isfinite(x)).sum())} of {x.size} numbers)")
-    return np.ascontiguousarray(x, dtype=want)
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(x, dtype=want)
+    if floats and not np.isfinite(cast).all():
+        bad = int((~np.isfinite(cast)).sum())
+        raise InputError(f"{where} contains NaN or infinity, or numbers too large for {want} ({bad} of {x.size})")
+    return cast
 
 
 def _layout_hint(x: Array, tensor: Input) -> str:

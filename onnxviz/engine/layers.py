@@ -83,6 +83,8 @@ class LayerTable(Sequence[Layer]):
 
     def _auto(self) -> Layer:
         fitting = [t for t in self._layers if t.has_gradient and _has_maps(t) and t.operator not in _NOT_FOR_CAM]
+        if not any(t.has_gradient for t in self._layers):
+            raise LayerError("this file contains no gradients: convert the model with gradient=True")
         if not fitting:
             raise LayerError(
                 "no layer has channels, more than one place in space, and a gradient: a class activation map cannot be "
@@ -103,4 +105,5 @@ def _has_maps(layer: Layer) -> bool:
     for axis in layer.axes.spatial:
         size = layer.shape[axis]
         places *= size if isinstance(size, int) else 2
-    return layer.axes.channel is not None and layer.axes.batch is not None and places > 1
+    roles = {layer.axes.batch, layer.axes.channel, *layer.axes.spatial}
+    return roles == set(range(len(layer.shape))) and places > 1

@@ -64,7 +64,10 @@ def resolve(target: Any, output: Output, batch: int, dtype: np.dtype[Any]) -> Ta
     if target is None:
         _channel(output, "target=None, the class with the highest score,")
         return Target(None, None, several=False, given=None)
-    array = np.asarray(target)
+    try:
+        array = np.asarray(target)
+    except ValueError as error:
+        raise TargetError(f"target {target!r} is ragged: give the same number of targets for each sample") from error
     if array.dtype == bool or np.issubdtype(array.dtype, np.floating):
         seed = _weighting(array.astype(dtype), output, batch)
         return Target(None, [seed], several=False, given=array)
@@ -177,6 +180,8 @@ def add_seed(sketch: Sketch, output: Output, of: Of, *, top: bool, dtype: int) -
         seed = raw
     into.append(helper.make_node("Identity", [seed], [name], name=name))
     weighted = sketch.add("Mul", raw, values)
+    if top and of == "probability" and _single(output):  # of the decision that was made: 1 − p where it is negative
+        weighted = sketch.add("Add", weighted, sketch.add("Relu", sketch.add("Neg", raw)))
     rank = len(output.logits_shape)
     if rank > 1:
         weighted = sketch.add("ReduceSum", weighted, np.arange(1, rank), keepdims=0)

@@ -134,6 +134,10 @@ def _remove_identities(graph: ir.Graph, keep: set[ir.Value]) -> None:
                 graph.remove(node, safe=True)
 
 
+RESERVED = ("grad/", "seed/", "head/", "backward/")
+"""What names of the file's own begin with; a layer that is called so gets ``#`` in front of its value's name."""
+
+
 class _Names:
     """Value names in use; a layer's name drives others out, except an input's."""
 
@@ -143,11 +147,13 @@ class _Names:
         self.fixed: set[str] = set()
 
     def take(self, name: str, value: ir.Value) -> str:
-        while name in self.inputs or name in self.fixed:
-            name += "#out"
+        while name in self.inputs or name in self.fixed or name.startswith(RESERVED):
+            name = f"#{name}" if name.startswith(RESERVED) else f"{name}#out"
         holder = self.values.get(name)
         if holder is not None and holder is not value:
             self._move(holder, name)
+        if self.values.get(value.name) is value:
+            del self.values[value.name]
         self.fixed.add(name)
         self.values[name] = value
         return name

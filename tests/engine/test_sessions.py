@@ -15,7 +15,8 @@ from torch import nn
 import onnxviz as ov
 from onnxviz.engine import core
 from onnxviz.errors import FileFormatError, LayerError, ProviderError
-from tests.support import Cnn, assert_close, model_of, network, normal, torch_gradient
+from tests.networks import Cnn
+from tests.support import assert_close, model_of, network, normal, torch_gradient
 
 METHODS = {
     "gradient": lambda ex, x: ex.gradient(x, 2).values,

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zoo
 from filelock import FileLock
 from torch import nn
 
 import onnxviz as ov
+import zoo
 from tests.models.models import NETWORKS, build
 
 REAL = {"efficientnet_lite0": zoo.LITE0_INPUT, "squeezenet": zoo.SQUEEZENET_INPUT}

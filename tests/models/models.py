@@ -1,4 +1,4 @@
-"""Networks for the tests on real models: architectures that people use, at the smallest sizes at which they are legal."""
+"""Networks for the tests on real models: architectures that people use, at small sizes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import zoo
 from torch import Tensor, nn
 from torch.nn import functional
+
+import zoo
 
 
 @dataclass(frozen=True)

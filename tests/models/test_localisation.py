@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+
 import zoo
 
 CLASSES = {"chelsea": 285, "coffee": 967, "persian": 283, "siamese": 284, "camera": 872}

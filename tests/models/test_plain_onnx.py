@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-import zoo
 
 import onnxviz as ov
+import zoo
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_the_file_computes_the_same(explainer, original):
 @pytest.mark.parametrize("output", ["confidence", "pitch"])
 @pytest.mark.parametrize("tone", zoo.tone_masks())
 def test_the_gradient_predicts_finite_differences(explainer, original, output, tone):
-    """Along a line the file rises by the mean slope, wherever kinks lie: the slope is taken in the middle of 32 parts."""
+    """Along a line the file rises by the mean slope, wherever kinks lie; the slope is taken in 32 places."""
     feeds, mask = zoo.melody(), zoo.tone_masks()[tone]
 
     def moved(step):
