@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(wanted.threads)
     torch.backends.cudnn.allow_tf32 = False  # like precision with like: CUDA's products in float32 on both sides
     effort = QUICK if wanted.quick else Effort()
+    where = report.surroundings(provider=wanted.provider, threads=wanted.threads)
     rows: list[report.Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted.model:
@@ -34,10 +35,9 @@ def main(arguments: Sequence[str]) -> None:
             settings = [(batch, method) for batch in wanted.batch for method in wanted.method]
             for batch, method in tqdm(settings, desc=name, leave=False, delay=2, disable=None):
                 rows.append(_row(name, prepared, batch, method, effort))
-    where = report.surroundings(provider=wanted.provider, threads=wanted.threads)
+                if wanted.out:
+                    report.write(wanted.out, rows, where)  # a long run that is stopped leaves what it has measured
     print(report.table(rows, where))
-    if wanted.out:
-        report.write(wanted.out, rows, where)
 
 
 def _row(name: str, prepared: Prepared, batch: int, method: str, effort: Effort) -> report.Row:

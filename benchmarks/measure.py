@@ -49,12 +49,11 @@ def interleaved(contestants: Contestants, effort: Effort) -> dict[str, list[floa
     """Seconds of each contestant in each round; all take one turn in a round, another one goes first in the next."""
     names = list(contestants)
     times: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
-        contestants[name]()  # the first call prepares
     started = time.perf_counter()
     for turn in range(effort.most):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             time.sleep(PAUSE)
+            contestants[name]()  # wakes its own threads and fills the caches, whoever came before
             start = time.perf_counter()
             contestants[name]()
             times[name].append(time.perf_counter() - start)

@@ -10,6 +10,7 @@ between neighbouring layers is checked by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,10 @@ class Check:
         half = any(_is_half(t) for t in roots)
         tried: list[Difference] = []
         for trial in range(self._trials()):
-            feeds = self._drawn(trial)
-            got, expected = self._both_gradients(feeds, trial, roots)
-            if expected is None:
+            found = self._difference(trial, roots)
+            if found is None:
                 return FiniteDifferences(self.engine, self.manifest, self._drawn, self._neighbours()).run(roots)
-            tried.append(Difference.between(flat(got), flat(expected)))
+            tried.append(found)
             if tried[-1].passes_everywhere(half=half) or not tried[-1].passes_mostly(half=half):
                 break
         best = min(tried, key=lambda d: d.largest)
@@ -106,8 +106,23 @@ class Check:
             "cosine": min(d.cosine for d in tried), "inputs": len(tried), "by": "autograd",
         }  # fmt: skip
         if not (best.passes_everywhere(half=half) and all(d.passes_mostly(half=half) for d in tried)):
-            result |= {"by": "autograd, stage by stage", "stages": self._stages(best)}
+            stages = self._stages(best)
+            # The stages say nothing of how they are added up where paths meet: one input free of late kinks does.
+            further = (self._difference(trial, roots) for trial in range(len(tried), TRIALS))
+            for found in chain(tried, further):
+                if found is not None and found.cosine >= COSINE:
+                    break
+            else:
+                raise CheckFailedError(
+                    f"{self._gradient_differs(best)}, though that of every single layer is. {NOT_WRITTEN}"
+                )
+            result |= {"by": "autograd, stage by stage", "stages": stages}
         return result
+
+    def _difference(self, trial: int, roots: Sequence[Tensor]) -> Difference | None:
+        """How far the file's gradient is from the source's on a seeded input; None if the source has none."""
+        got, expected = self._both_gradients(self._drawn(trial), trial, roots)
+        return None if expected is None else Difference.between(flat(got), flat(expected))
 
     def _trials(self) -> int:
         """Fewer inputs for large networks: among millions of activations some always lie at a kink."""
@@ -165,10 +180,6 @@ class Check:
                 f"{self._gradient_differs(whole)}. The derivative of layer {layer.name!r} ({layer.type}, "
                 f"{layer.operator}) with respect to {', '.join(repr(p.name) for p in parents)} is the first that "
                 f"differs: by {best[layer.name].largest:.1e} of its largest entry (bar {EVERYWHERE:.0e}). {NOT_WRITTEN}"
-            )
-        if whole.cosine < COSINE:
-            raise CheckFailedError(
-                f"{self._gradient_differs(whole)}, though that of every single layer is. {NOT_WRITTEN}"
             )
         return {name: found.largest for name, found in best.items()}
 
