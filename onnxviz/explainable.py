@@ -122,8 +122,8 @@ def _append_gradient(
             seed = _seed(op, head)
             seeds[head.logits] = op.Add(seeds[head.logits], seed) if head.logits in seeds else seed
     names = {v: grad_name(v.name or "") for v in wrt}
-    before = set(starts)
-    nodes = [n for n in forward if n in differentiate.upstream(before, forward)]
+    needed = differentiate.upstream(starts, forward)
+    nodes = [n for n in forward if n in needed]
     totals = differentiate.backward(op, nodes, seeds, wrt, names)
     for value in [*graph.inputs, *layers]:
         if value in totals and totals[value] not in graph.outputs:

@@ -252,10 +252,7 @@ class Explainer:
         (N, *spatial) ≥ 0, bilinearly resized to the input's spatial size, or with ``upsample=False`` the layer's own.
         A list of layers gives a list of explanations, in order.
         """
-        question = self._question(x, target, of, output)
-        if isinstance(layer, str | int):
-            return algorithms.grad_cam(question, layer=layer, upsample=upsample)
-        return [algorithms.grad_cam(question, layer=one, upsample=upsample) for one in layer]
+        return self.explain(x, "grad_cam", target, of=of, output=output, layer=layer, upsample=upsample)
 
     def explain(
         self,
@@ -266,12 +263,15 @@ class Explainer:
         of: Of = "logits",
         output: str | None = None,
         **options: Any,
-    ) -> Explanation:
-        """Any method by its name (:func:`onnxviz.methods` lists them with their options)."""
+    ) -> Any:
+        """Any method by its name (:func:`onnxviz.methods` lists them with their options).
+
+        A list of layers as ``layer`` gives a list of explanations, in order.
+        """
         layer = options.get("layer")
         question = self._question(x, target, of, output)
         if isinstance(layer, list | tuple):
-            return [algorithms.explain_by_name(question, method, {**options, "layer": one}) for one in layer]  # type: ignore[return-value]
+            return [algorithms.explain_by_name(question, method, {**options, "layer": one}) for one in layer]
         return algorithms.explain_by_name(question, method, options)
 
     def _question(self, x: Any, target: Any, of: Of, output: str | None) -> Question:

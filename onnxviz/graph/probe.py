@@ -5,6 +5,7 @@ Shape inference gives up at data-dependent reshapes and knows nothing of onnxrun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -59,11 +60,11 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], batched: Collection[str])
         if (dtype := _ELEMENT_TYPES.get(types[value.name or ""])) is not None:
             value.dtype = dtype
         value.shape = ir.Shape([_dim(d, batches) for d in zip(*[s for s in sizes if s is not None], strict=True)])
-        total += int(np.prod(sizes[0], dtype=np.int64)) * (value.dtype.itemsize if value.dtype else 4)  # type: ignore[assignment]
+        total += math.prod(sizes[0]) * int(value.dtype.itemsize if value.dtype else 4)
     for value in graph.inputs:
         feed = feeds[value.name or ""]
         value.shape = ir.Shape([BATCH if value.name in batched and not i else int(d) for i, d in enumerate(feed.shape)])
-    return int(total // batches[0])
+    return total // batches[0]
 
 
 def _dim(sizes: Sequence[int], batches: Sequence[int]) -> Dim:
