@@ -90,8 +90,8 @@ def test_impossible_options(tmp_path, case):
 # ----- an operator without a rule -----
 
 
-class Cumulative(nn.Module):
-    """A running sum between two layers: ONNX's CumSum has no gradient rule."""
+class Determinants(nn.Module):
+    """Determinants (of 1 × 1) between two layers: ONNX's Det has no gradient rule."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,19 +101,19 @@ class Cumulative(nn.Module):
         self.head = nn.Linear(4, 3)
 
     def forward(self, table):
-        return self.head(torch.tanh(self.after(torch.cumsum(self.before(table), 1))))
+        return self.head(torch.tanh(self.after(torch.linalg.det(self.before(table)[..., None, None]))))
 
 
-def cumulative() -> nn.Module:
+def determinants() -> nn.Module:
     torch.manual_seed(0)
-    return Cumulative().eval()
+    return Determinants().eval()
 
 
 def test_an_operator_without_a_rule_is_named(tmp_path):
     with pytest.raises(UnsupportedOperatorError) as refusal:
-        ov.convert(cumulative(), tmp_path / "net.onnx", example=normal(2, 6))
+        ov.convert(determinants(), tmp_path / "net.onnx", example=normal(2, 6))
     message = str(refusal.value)
-    assert "no gradient rule for CumSum 'node_cumsum'" in message
+    assert "no gradient rule for Det 'n0' (output 'linalg_det')" in message
     assert "gradient=False" in message
     assert "gradient='available' for the 2 layers behind it" in message
     assert "'after', 'head'" in message
@@ -128,11 +128,11 @@ def test_the_layer_that_it_computes_is_named(tmp_path):
 
 
 def test_what_can_be_explained_of_it(tmp_path):
-    model, feeds = cumulative(), {"table": normal(3, 6, seed=3)}
+    model, feeds = determinants(), {"table": normal(3, 6, seed=3)}
     path = ov.convert(model, tmp_path / "net.onnx", example=normal(2, 6), gradient="available", quiet=True)
     ex = ov.load(path)
     assert {t.name: (t.has_gradient, t.reason) for t in ex.layers} == {
-        "before": (False, "it lies before CumSum, which has no gradient rule"),
+        "before": (False, "it lies before Det, which has no gradient rule"),
         "after": (True, None),
         "head": (True, None),
     }
@@ -140,17 +140,17 @@ def test_what_can_be_explained_of_it(tmp_path):
         assert_close(ex.features(feeds, name)[name], torch_values(model, feeds, name))
     expected = torch_gradient(model, feeds, lambda y: y[:, 1], layer="after")
     assert_close(ex.gradient(feeds, 1, layer="after"), expected)
-    with pytest.raises(LayerError, match=r"'before' has no gradient: it lies before CumSum"):
+    with pytest.raises(LayerError, match=r"'before' has no gradient: it lies before Det"):
         ex.gradient(feeds, 1, layer="before")
     with pytest.raises(LayerError, match=r"no input .* layer='after'"):
         ex.gradient(feeds, 1)
-    assert "no: it lies before CumSum" in str(ex.layers)
+    assert "no: it lies before Det" in str(ex.layers)
     assert set(ex.residuals["layers"]) == {"before", "after", "head"}
     assert ex.residuals["gradient"]["of"] == ["after"]
 
 
 def test_without_a_gradient(tmp_path):
-    model, feeds = cumulative(), {"table": normal(3, 6, seed=3)}
+    model, feeds = determinants(), {"table": normal(3, 6, seed=3)}
     path = ov.convert(model, tmp_path / "net.onnx", example=normal(2, 6), gradient=False, quiet=True)
     ex = ov.load(path)
     assert {t.reason for t in ex.layers} == {"the file was converted with gradient=False"}
@@ -201,7 +201,7 @@ def wrong_values(monkeypatch) -> nn.Module:
 
 
 FAILURES = {
-    "no rule": (lambda _: cumulative(), UnsupportedOperatorError),
+    "no rule": (lambda _: determinants(), UnsupportedOperatorError),
     "other values": (wrong_values, CheckFailedError),
     "random values": (lambda _: Random(), ConversionError),
     "no such model": (lambda _: "nowhere.onnx", FileFormatError),

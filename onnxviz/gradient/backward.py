@@ -8,10 +8,12 @@ from functools import reduce
 import onnx_ir as ir
 
 from onnxviz.errors import UnsupportedOperatorError
-from onnxviz.gradient.registry import NO_GRADIENT, VJPS, Rule, describe
+from onnxviz.gradient.registry import NO_GRADIENT, QUANTISERS, VJPS, Rule, describe
 from onnxviz.gradient.tape import Ops
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+INTEGERS = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.INT32})
+"""What numbers are quantised to and summed up in."""
 
 
 def operands(node: ir.Node) -> list[ir.Value]:
@@ -27,11 +29,14 @@ def _graphs(attr: ir.Attr) -> list[ir.Graph]:
 
 
 def downstream(values: Iterable[ir.Value], nodes: Iterable[ir.Node]) -> set[ir.Value]:
-    """The float values that depend on any of ``values`` through floats, these included."""
+    """The values that depend on any of ``values`` through floats, or integers that stand for them, these included."""
     reached = {value for value in values if value.dtype in FLOATS}
     for node in nodes:
         if any(x in reached for x in operands(node)) and (node.domain, node.op_type) not in NO_GRADIENT:
-            reached.update(y for y in node.outputs if y.dtype in FLOATS)
+            quantised = (node.domain, node.op_type) in QUANTISERS or any(
+                x in reached and x.dtype not in FLOATS for x in node.inputs if x is not None
+            )
+            reached.update(y for y in node.outputs if y.dtype in FLOATS or (quantised and y.dtype in INTEGERS))
     return reached
 
 

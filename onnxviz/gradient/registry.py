@@ -58,6 +58,9 @@ VJPS: dict[tuple[str, str], Rule] = {}
 NO_GRADIENT: set[tuple[str, str]] = set()
 """Operators whose derivative is zero wherever it exists, or whose result is not a float."""
 
+QUANTISERS: set[tuple[str, str]] = set()
+"""Operators whose integer results stand for floats, so that gradients go on through them."""
+
 
 def vjp(
     *op_types: str, domain: str = "", broadcast: bool = False, multiple: bool = False
@@ -77,6 +80,11 @@ def vjp(
 def no_gradient(*op_types: str, domain: str = "") -> None:
     """Declare operators through which nothing flows back."""
     NO_GRADIENT.update((domain, op_type) for op_type in op_types)
+
+
+def quantiser(*op_types: str, domain: str = "") -> None:
+    """Declare operators whose integer results stand for the floats that they were made of."""
+    QUANTISERS.update((domain, op_type) for op_type in op_types)
 
 
 def attribute_value(attr: ir.Attr) -> Any:

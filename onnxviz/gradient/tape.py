@@ -120,6 +120,11 @@ class Ops:
 
     # ----- what many rules need -----
 
+    def computed(self, y: ir.Value) -> ir.Value:
+        """The output y of a node of the forward pass, which is asked for if it was left out (ONNX's empty name)."""
+        y.name = y.name or self._unique("output")
+        return y
+
     def shape_of(self, x: ir.Value) -> ir.Value:
         """The shape of x as an int64 tensor; a constant where all sizes are fixed."""
         sizes = dims(x) if x.shape is not None else (None,)
@@ -201,6 +206,11 @@ class Ops:
         stretched = [i for i, (h, w) in enumerate(pairs) if w == 1 and h != 1]
         return self.ReduceSum(dy, stretched, keepdims=1) if stretched else dy
 
+    def ratio(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """a/b, and 0 where b is 0."""
+        zero = self.Equal(b, 0.0)
+        return self.Where(zero, self.number(0.0, a), self.Div(a, self.Where(zero, self.number(1.0, b), b)))
+
     # ----- inner workings -----
 
     def _operands(self, op_type: str, inputs: Sequence[Operand]) -> list[ir.Value | None]:
@@ -222,30 +232,6 @@ class Ops:
     def _unique(self, stem: str) -> str:
         self._count += 1
         return f"{self.prefix}{stem}_{self._count}"
-
-
-class BodyOps(Ops):
-    """Writes a function's body: no initializers there, and constants take their type from the arguments."""
-
-    def constant(self, array: np.ndarray[Any, Any]) -> ir.Value:
-        """A Constant node with this content."""
-        node = ir.Node("", "Constant", [], [ir.AttrTensor("value", ir.tensor(array))], name=self._unique("Constant"))
-        node.outputs[0].name, node.outputs[0].dtype = node.name, ir.DataType.from_numpy(array.dtype)
-        self.graph.append(node)
-        return node.outputs[0]
-
-    def number(self, value: float, like: ir.Value) -> ir.Value:
-        """A scalar of the type that ``like`` will have."""
-        exact = np.float32 if np.float32(value) == value else np.float64  # whatever type the argument may have
-        return self.cast_like(self.constant(np.asarray(value, exact)), like)
-
-    def cast_like(self, x: ir.Value, like: ir.Value) -> ir.Value:
-        """x in the type that ``like`` will have."""
-        return self.CastLike(x, like)
-
-    def shape_of(self, x: ir.Value) -> ir.Value:
-        """The shape of x when the function is called."""
-        return self.Shape(x)
 
 
 class Library(Protocol):

@@ -17,11 +17,12 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxviz.gradient.tape import ARGUMENT, OPSET, BodyOps
+from onnxviz.gradient.body import BodyOps
+from onnxviz.gradient.tape import ARGUMENT, OPSET
 
 MICROSOFT, PROJECT = "com.microsoft", "onnxviz"
 
-Body = Callable[..., ir.Value]
+Body = Callable[..., ir.Value | Sequence[ir.Value]]
 BODIES: dict[str, tuple[str, Body]] = {}
 """Operator → (domain, body). Filled by :func:`training_op` in :mod:`onnxviz.gradient.bodies`."""
 
@@ -74,11 +75,13 @@ class TrainingOps:
         formal = [_formal(name, argument) for name, argument in zip(names, arguments, strict=True)]
         graph = ir.Graph(formal, [], nodes=[], opset_imports={"": OPSET}, name=op_type)
         actual = [value if argument is not None else None for value, argument in zip(formal, arguments, strict=True)]
-        result = body(BodyOps(graph, self), *actual, **given)
-        result.name = "result"
-        graph.outputs.append(result)
-        graph.opset_imports.update((node.domain, 1) for node in graph if node.domain)
-        for value in [*formal, *(y for node in graph for y in node.outputs)]:
+        returned = body(BodyOps(graph, self), *actual, **given)
+        results = [returned] if isinstance(returned, ir.Value) else returned
+        for i, result in enumerate(results):
+            result.name = f"result_{i}" if i else "result"
+        graph.outputs.extend(results)
+        graph.opset_imports.update((node.domain, 1) for node in graph.all_nodes() if node.domain)
+        for value in [*formal, *(y for node in graph.all_nodes() for y in node.outputs)]:
             value.shape = value.type = None  # only what the body depends on may tell functions apart
         declared = [ir.Attr(name, ir.convenience.convert_attribute(name, v).type, None) for name, v in given.items()]
         return ir.Function(domain, op_type, graph=graph, attributes=declared)

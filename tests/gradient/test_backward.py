@@ -20,14 +20,8 @@ def differentiated(code: str, inputs: dict, constants: dict | None = None) -> Di
     [
         ('y = Conv<auto_pad="SAME_UPPER">(x, w)', {"w": weights(2, 3, 3)}, ["Conv", "explicit pads", "SAME_UPPER"]),
         ('y = MaxPool<kernel_shape=[2], auto_pad="VALID">(x)', {}, ["MaxPool", "VALID"]),
-        ("y = LpNormalization<p=1>(x)", {}, ["LpNormalization", "p=1"]),
-        ('y = Einsum<equation="...i->...">(x)', {}, ["Einsum", "...i->..."]),
+        ('y = Einsum<equation="bij,kk->bij">(x, w)', {"w": weights(2, 2)}, ["Einsum", "bij,kk->bij"]),
         ("h = Shape<start=1, end=2>(x)  a = Sub(h, two)  y = ReduceSum(x, a)", {"two": [2]}, ["ReduceSum", "'a'"]),
-        (
-            'h = Shape<start=1, end=2>(x)  p = Sub(h, two)  q = Concat<axis=0>(p, p)  y = Pad<mode="edge">(x, q, , i)',
-            {"two": [2], "i": [2]},
-            ["Pad", "edge"],
-        ),
         (
             "y, m, v = BatchNormalization<training_mode=1>(x, s, s, s, t)",
             {"s": weights(3), "t": weights(3) ** 2},
@@ -35,9 +29,45 @@ def differentiated(code: str, inputs: dict, constants: dict | None = None) -> Di
         ),
         ("y = Dropout(x, r, t)", {"r": np.array(0.5, np.float32), "t": np.array(True)}, ["Dropout", "inference"]),
         (
-            'i = Cast<to=7>(x)  y = Resize<mode="nearest", keep_aspect_ratio_policy="not_larger", axes=[2]>(x, , , s)',
-            {"s": [8]},
-            ["Resize", "aspect ratio"],
+            'y = Resize<keep_aspect_ratio_policy="not_larger", axes=[1, 2]>(x, , , s)',
+            {"s": [5, 9]},
+            ["Resize", "not_larger", "rounded up"],
+        ),
+        (
+            'y = Resize<mode="linear", coordinate_transformation_mode="tf_crop_and_resize", axes=[1, 2]>(x, r, , s)',
+            {"s": [3, 8], "r": np.array([0.1, 0, 0.9, 1], np.float32)},
+            ["Resize", "axis 1", "keeps its size"],
+        ),
+        (
+            "y = LSTM<hidden_size=4, clip=2.0>(x, w, r)",
+            {"w": weights(1, 16, 4), "r": weights(1, 16, 4)},
+            ["LSTM", "clip"],
+        ),
+        (
+            "y = LSTM<hidden_size=4, input_forget=1>(x, w, r)",
+            {"w": weights(1, 16, 4), "r": weights(1, 16, 4)},
+            ["LSTM", "input_forget=1"],
+        ),
+        (
+            'y = RNN<hidden_size=4, activations=["ScaledTanh"]>(x, w, r)',
+            {"w": weights(1, 4, 4), "r": weights(1, 4, 4)},
+            ["RNN", "'ScaledTanh'", "Softsign"],
+        ),
+        (
+            'y = RNN<hidden_size=4, activations=["LeakyRelu"], activation_alpha=[-0.5]>(x, w, r)',
+            {"w": weights(1, 4, 4), "r": weights(1, 4, 4)},
+            ["RNN", "LeakyRelu", "-0.5"],
+        ),
+        ("z = Reshape(x, s)  y = DFT<inverse=1, onesided=1, axis=1>(z)", {"s": [-1, 6, 2]}, ["DFT", "onesided"]),
+        (
+            'u = Unsqueeze(x, a)  y = RoiAlign<mode="max", sampling_ratio=2>(u, r, i)',
+            {"a": [1], "r": weights(1, 4), "i": [0]},
+            ["RoiAlign", "mode='max'"],
+        ),
+        (
+            "u = Unsqueeze(x, a)  y = RoiAlign(u, r, i)",
+            {"a": [1], "r": weights(1, 4), "i": [0]},
+            ["RoiAlign", "sampling_ratio=0", "each region's size"],
         ),
     ],
 )
@@ -122,3 +152,36 @@ def test_the_first_input_of_every_gradient_function_is_dy():
     assert BODIES
     for _, body in BODIES.values():
         assert body.__code__.co_varnames[1] == "dy"
+
+
+def test_a_layout_that_onnxruntime_does_not_run_is_refused():
+    model = parse("y = GRU<hidden_size=4, layout=1>(x, w, r)", {"x": (N, 3, 4)}, {"w": weights(1, 12, 4)})
+    x, y = model.graph.inputs[0], model.graph.outputs[0]
+    y.dtype = ir.DataType.FLOAT
+    with pytest.raises(UnsupportedOperatorError, match=r"GRU .*layout=1"):
+        differentiate.backward(Ops(model.graph), list(model.graph), {y: y}, [x], {})
+
+
+def test_the_graph_of_a_recurrent_layer_does_not_grow_with_time():
+    def size(steps: int) -> int:
+        case = Case("y = LSTM<hidden_size=4>(x, w, r)", {"x": (steps, N, 3)}, constants=recurrent)
+        proto = Differentiated(case.model(), case.feeds).proto
+        return len(proto.graph.node) + sum(len(function.node) for function in proto.functions)
+
+    recurrent = {"w": weights(1, 16, 3), "r": weights(1, 16, 4)}
+    assert size(2) == size(50)
+
+
+def test_gradients_pass_through_integers_only_where_these_stand_for_floats():
+    model = parse(
+        "q = QuantizeLinear(x, s)  i = Cast<to=6>(q)  n = ConvInteger(q, w)  c = Cast<to=6>(x)  f = Cast<to=1>(c)",
+        {"x": (N, 3, 4)},
+        {"s": np.array(0.1, np.float32), "w": np.ones((1, 3, 1), np.uint8)},
+        outputs=("i", "n", "f"),
+    )
+    nodes = list(model.graph)
+    for node, dtype in zip(nodes, ("UINT8", "INT32", "INT32", "INT32", "FLOAT"), strict=True):
+        node.outputs[0].dtype = ir.DataType[dtype]
+    active = differentiate.downstream(model.graph.inputs, nodes)
+    assert {value.name for value in active} == {"x", "q", "i", "n"}
+    assert [node.op_type for node in differentiate.missing_rules(nodes, active)] == ["ConvInteger"]

@@ -1,7 +1,7 @@
 """Convolutions and pools over many combinations of their attributes, several to a graph.
 
-The expected gradient of each sample is its full Jacobian by differences: exact for what is linear, and for MaxPool on
-inputs whose elements are further apart than the differences.
+The expected gradient of each sample is its full Jacobian by differences: exact for what is linear, and for MaxPool and
+LpPool on inputs whose elements are further apart, and further from 0, than the differences.
 """
 
 from __future__ import annotations
@@ -89,8 +89,15 @@ def max_pool(w: Window) -> str | None:
     return f"MaxPool<{call}, ceil_mode={w.flags[0]}>(x)" if fits else None
 
 
+def lp_pool(w: Window) -> str | None:
+    """With p = 1, linear as long as no element changes its sign."""
+    call = f"kernel_shape={w.kernel}, strides={w.strides}, pads={w.begin + w.end}, dilations={w.dilations}"
+    fits = w.fits() and w.pads_are_smaller_than_the_kernel() and (not w.flags[0] or w.last_starts_in_the_image())
+    return f"LpPool<p=1, {call}, ceil_mode={w.flags[0]}>(x)" if fits else None
+
+
 def graphs() -> Iterator[pytest.param]:
-    for write in (convolution, transposed_convolution, average_pool, max_pool):
+    for write in (convolution, transposed_convolution, average_pool, max_pool, lp_pool):
         for rank, how_many in {1: 60, 2: 72, 3: 36}.items():
             rng, calls = random.Random(rank), []
             while len(calls) < how_many:
@@ -102,7 +109,7 @@ def graphs() -> Iterator[pytest.param]:
 
 @pytest.mark.parametrize(("calls", "rank"), list(graphs()))
 def test_window(calls: list[str], rank: int):
-    draw, eps = (spaced, 0.25) if calls[0].startswith("MaxPool") else (normal, 1.0)
+    draw, eps = (spaced, 0.25) if calls[0].startswith(("MaxPool", "LpPool")) else (normal, 1.0)
     shape = (4 if "Conv" in calls[0] else 2, *SIZES[rank])
     names = {call: f"x{i}" for i, call in enumerate(calls)}
     used = {call.split(", ")[-1][:-1] for call in calls if "Conv" in call}

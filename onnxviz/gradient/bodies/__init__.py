@@ -3,6 +3,6 @@
 The first input is always dy; what else a gradient reads (x or y) follows ONNX Runtime's schemas in ``com.microsoft``.
 """
 
-from onnxviz.gradient.bodies import activation, convolution, pool
+from onnxviz.gradient.bodies import activation, convolution, pool, recurrent, sample
 
-__all__ = ["activation", "convolution", "pool"]
+__all__ = ["activation", "convolution", "pool", "recurrent", "sample"]

@@ -10,7 +10,7 @@ import math
 
 import onnx_ir as ir
 
-from onnxviz.gradient.tape import BodyOps
+from onnxviz.gradient.body import BodyOps
 from onnxviz.gradient.training_ops import MICROSOFT, training_op
 
 
@@ -67,6 +67,18 @@ def clip_grad(
         return op.Identity(dy)
     mask = inside[0] if len(inside) == 1 else op.And(*inside)
     return op.Where(mask, dy, op.number(0.0, dy))
+
+
+@training_op("ThresholdedReluGrad")
+def thresholded_relu_grad(op: BodyOps, dy: ir.Value, x: ir.Value, *, alpha: float) -> ir.Value:
+    """dx = dy where x > α, else 0."""
+    return op.Where(op.Greater(x, alpha), dy, op.number(0.0, dy))
+
+
+@training_op("ShrinkGrad")
+def shrink_grad(op: BodyOps, dy: ir.Value, x: ir.Value, *, lambd: float) -> ir.Value:
+    """dx = dy where x < −λ or x > λ, else 0."""
+    return op.Where(op.Or(op.Less(x, -lambd), op.Greater(x, lambd)), dy, op.number(0.0, dy))
 
 
 @training_op("SigmoidGrad", domain=MICROSOFT)

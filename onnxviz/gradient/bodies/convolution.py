@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from onnxviz.gradient.tape import BodyOps, static_dims
+from onnxviz.gradient.body import BodyOps
+from onnxviz.gradient.tape import static_dims
 from onnxviz.gradient.training_ops import MICROSOFT, training_op
 
 _BACKWARDS = -(2**31)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxviz.gradient.bodies.convolution import transposed_convolution
-from onnxviz.gradient.tape import BodyOps, static_dims
+from onnxviz.gradient.body import BodyOps
+from onnxviz.gradient.tape import static_dims
 from onnxviz.gradient.training_ops import training_op
 
 
@@ -44,25 +45,62 @@ def average_pool_grad(
     count_include_pad: int,
 ) -> ir.Value:
     """Each pixel of a window gets dy divided by the number of pixels that the window's mean was taken over."""
-    channels, *sizes = static_dims(x, 1)
     windows, n = static_dims(dy, 2), len(kernel_shape)
-    axes = list(zip(sizes, windows, kernel_shape, strides, pads[:n], pads[n:], strict=True))
+    axes = zip(static_dims(x, 2), windows, kernel_shape, strides, pads[:n], pads[n:], strict=True)
     counts = reduce(np.multiply.outer, [_counts(count_include_pad, *axis) for axis in axes])
     uniform = np.all(counts == counts.flat[0])
     share = op.Div(dy, float(counts.flat[0]) if uniform else op.cast_like(op.constant(counts), dy))
-    # Channels become samples, so that one kernel of ones serves them all. With ceil_mode the last window may reach
-    # beyond the pads: that is as if there were more of them.
-    ends = [max(end, (o - 1) * s + k - size - begin) for size, o, k, s, begin, end in axes]
+    return _summed_over_windows(op, share, x, windows, kernel_shape, strides, pads, [1] * n)
+
+
+@training_op("LpPoolGrad")
+def lp_pool_grad(
+    op: BodyOps,
+    dy: ir.Value,
+    x: ir.Value,
+    y: ir.Value,
+    *,
+    p: int,
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+    dilations: list[int],
+) -> ir.Value:
+    """dx = sign(x)·|x|^(p−1)·Σ y^(1−p)·dy, summed over the windows that x is in; 0 where y is 0."""
+    share = op.ratio(dy, op.Pow(y, op.number(p - 1.0, y)))
+    spread = _summed_over_windows(op, share, x, static_dims(dy, 2), kernel_shape, strides, pads, dilations)
+    return op.Mul(spread, op.Mul(op.Sign(x), op.Pow(op.Abs(x), op.number(p - 1.0, x))))
+
+
+def _summed_over_windows(
+    op: BodyOps,
+    share: ir.Value,
+    x: ir.Value,
+    windows: list[int],
+    kernel_shape: list[int],
+    strides: list[int],
+    pads: list[int],
+    dilations: list[int],
+) -> ir.Value:
+    """For each pixel of x the sum of what its windows have for each of their pixels.
+
+    Channels become samples, so that one kernel of ones serves them all. With ceil_mode the last window may reach beyond
+    the pads: that is as if there were more of them.
+    """
+    channels, *sizes = static_dims(x, 1)
+    n = len(sizes)
+    reach = [d * (k - 1) for k, d in zip(kernel_shape, dilations, strict=True)]
+    axes = zip(sizes, windows, reach, strides, pads[:n], pads[n:], strict=True)
     spread = transposed_convolution(
         op,
         op.Reshape(share, [-1, 1, *windows]),
-        op.cast_like(op.constant(np.ones((1, 1, *kernel_shape), np.float32)), dy),
+        op.cast_like(op.constant(np.ones((1, 1, *kernel_shape), np.float32)), share),
         sizes=sizes,
         windows=windows,
-        reach=[k - 1 for k in kernel_shape],
+        reach=reach,
         strides=strides,
-        pads=[*pads[:n], *ends],
-        dilations=[1] * n,
+        pads=[*pads[:n], *(max(end, (o - 1) * s + r + 1 - size - begin) for size, o, r, s, begin, end in axes)],
+        dilations=dilations,
         group=1,
     )
     return op.Reshape(spread, [-1, channels, *sizes])

@@ -55,6 +55,18 @@ def celu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float = 1.0)
     return op.CeluGrad(dy, x, alpha=alpha)
 
 
+@vjp("ThresholdedRelu")
+def thresholded_relu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float = 1.0) -> Gradients:
+    """y = x where x > α, else 0."""
+    return op.ThresholdedReluGrad(dy, x, alpha=alpha)
+
+
+@vjp("Shrink")
+def shrink(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, bias: float = 0.0, lambd: float = 0.5) -> Gradients:
+    """y = x + bias where x < −λ, x − bias where x > λ, else 0."""
+    return op.ShrinkGrad(dy, x, lambd=lambd)
+
+
 @vjp("Clip")
 def clip(
     op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, low: ir.Value | None = None, high: ir.Value | None = None

@@ -10,9 +10,14 @@ import onnx_ir as ir
 from onnxviz.gradient.registry import Gradients, no_gradient, unsupported, vjp
 from onnxviz.gradient.tape import Ops
 
-no_gradient("Floor", "Ceil", "Round", "Sign", "Shape", "Size", "ArgMax", "ArgMin", "Hardmax", "NonZero", "Range")
-no_gradient("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN", "IsInf")
-no_gradient("ConstantOfShape", "EyeLike", "OneHot", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "BitShift")
+# Steps and choices, whose derivative is 0 wherever there is one.
+no_gradient("Floor", "Ceil", "Round", "Sign", "ArgMax", "ArgMin", "Hardmax", "NonZero", "NonMaxSuppression", "OneHot")
+no_gradient("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "IsNaN", "IsInf", "Bernoulli", "Multinomial")
+# What reads only shapes, truth values, integers or strings, or nothing.
+no_gradient("Shape", "Size", "Range", "Constant", "ConstantOfShape", "EyeLike", "SequenceLength", "OptionalHasElement")
+no_gradient("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "StringNormalizer")
+no_gradient("Not", "And", "Or", "Xor", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor")
+no_gradient("TfIdfVectorizer", "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix")
 
 
 # ----- one input -----
@@ -26,8 +31,8 @@ def identity(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
 
 @vjp("Cast")
 def cast(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, to: int) -> Gradients:
-    """y = x in another float type; through integers nothing flows back."""
-    return op.cast_like(dy, x)
+    """y = x in another float type; to integers nothing flows back, and quantised ones have a float's gradient."""
+    return dy if x.dtype is not None and x.dtype.is_integer() else op.cast_like(dy, x)
 
 
 @vjp("CastLike")
@@ -91,24 +96,6 @@ def reciprocal(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
     return op.Neg(op.Mul(dy, op.Mul(y, y)))
 
 
-@vjp("Sin")
-def sin(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
-    """dx = cos(x)·dy."""
-    return op.Mul(dy, op.Cos(x))
-
-
-@vjp("Cos")
-def cos(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
-    """dx = −sin(x)·dy."""
-    return op.Neg(op.Mul(dy, op.Sin(x)))
-
-
-@vjp("Atan")
-def atan(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
-    """dx = dy/(1 + x²)."""
-    return op.Div(dy, op.Add(op.Mul(x, x), 1.0))
-
-
 @vjp("Erf")
 def erf(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
     """dx = 2/√π·exp(−x²)·dy."""
@@ -161,6 +148,12 @@ def power(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, p: ir.Value) -> Gradi
     dx = op.Mul(dy, op.Where(op.Equal(q, 0.0), zero, slope))
     dp = op.Mul(dy, op.Where(op.Equal(x, 0.0), zero, op.Mul(y, op.Log(x))))
     return dx, dp
+
+
+@vjp("Mod", broadcast=True)
+def mod(op: Ops, dy: ir.Value, y: ir.Value, a: ir.Value, b: ir.Value, *, fmod: int = 0) -> Gradients:
+    """y = a − n·b with the integer n = (a − y)/b."""
+    return dy, op.Neg(op.Mul(dy, op.Round(op.Div(op.Sub(a, y), b))))
 
 
 @vjp("Where", broadcast=True)

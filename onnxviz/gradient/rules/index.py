@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 import onnx_ir as ir
@@ -72,8 +73,10 @@ def pad(
     if mode == "constant":
         return op.Pad(dy, op.Neg(pads) if given is None else [-p for p in given], None, axes)
     along = list(range(len(dims(x)))) if axes is None else constant_ints(axes)
-    if mode not in {"reflect", "edge"} or given is None or along is None or min(given) < 0:
-        raise unsupported(y, f"supports mode={mode!r} not at all or only with constant pads ≥ 0 (pads: {given})")
+    if mode not in {"reflect", "edge"}:
+        raise unsupported(y, f"does not support mode={mode!r} (supported: 'constant', 'reflect', 'edge')")
+    if given is None or along is None or min(given) < 0:
+        return op.scatter_back(dy, op.Pad(op.positions(x), pads, None, axes, mode=mode), x)
     for i, axis in enumerate(along):
         dy = _folded(op, dy, x, axis % len(dims(x)), given[i], given[i + len(along)], mode)
     return dy
@@ -125,6 +128,30 @@ def gather_elements(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir
 def gather_nd(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *, batch_dims: int = 0) -> Gradients:
     """Elements or slices of x by their coordinates."""
     return op.scatter_back(dy, op.GatherND(op.positions(x), indices, batch_dims=batch_dims), x)
+
+
+@vjp("Compress")
+def compress(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, condition: ir.Value, *, axis: int | None = None
+) -> Gradients:
+    """The elements, or the slices along an axis, for which the condition holds."""
+    return op.scatter_back(dy, op.Compress(op.positions(x), condition, axis=axis), x)
+
+
+@vjp("TopK", multiple=True)
+def top_k(
+    op: Ops,
+    dys: Sequence[ir.Value],
+    ys: Sequence[ir.Value],
+    x: ir.Value,
+    k: ir.Value,
+    *,
+    axis: int = -1,
+    largest: int = 1,
+    sorted: int = 1,  # noqa: A002 - ONNX's name
+) -> Gradients:
+    """The k largest or smallest elements along the axis, each of which gets what its place got."""
+    return op.ScatterElements(op.zeros_like(x), ys[1], dys[0], axis=axis)
 
 
 @vjp("ScatterElements")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import onnx_ir as ir
 
 from onnxviz.gradient.registry import Gradients, unsupported, vjp
@@ -142,12 +144,9 @@ def _transposed(op: Ops, matrix: ir.Value, rank: int) -> ir.Value:
 @vjp("Einsum")
 def einsum(op: Ops, dy: ir.Value, y: ir.Value, *xs: ir.Value, equation: str) -> Gradients:
     """Each input's gradient is the product of dy and the other inputs, summed to that input's labels."""
-    left, arrow, result = equation.replace(" ", "").partition("->")
-    labels = left.split(",")
-    if not arrow:
-        result = "".join(sorted(label for label in set(left) - {","} if left.count(label) == 1))
-    if "." in equation or any(len(set(term)) < len(term) for term in [*labels, result]):
-        raise unsupported(y, f"does not support ellipses and repeated labels in one term (equation {equation!r})")
+    labels, result = _labels(equation, [len(dims(x)) for x in xs])
+    if any(len(set(term)) < len(term) for term in [*labels, result]):
+        raise unsupported(y, f"does not support repeated labels in one term (equation {equation!r})")
     gradients = []
     for i, x in enumerate(xs):
         others = [j for j in range(len(xs)) if j != i]
@@ -159,3 +158,16 @@ def einsum(op: Ops, dy: ir.Value, y: ir.Value, *xs: ir.Value, equation: str) -> 
             operands.append(op.Expand(op.number(1.0, x), op.Gather(op.shape_of(x), alone)))
         gradients.append(op.Einsum(*operands, equation=f"{','.join(terms)}->{labels[i]}"))
     return gradients
+
+
+def _labels(equation: str, ranks: list[int]) -> tuple[list[str], str]:
+    """The labels of each term and of the result; the axes that an ellipsis stands for get labels of their own."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if not arrow:
+        letters = left.replace("...", "").replace(",", "")
+        result = "..." * ("..." in left) + "".join(sorted(each for each in set(letters) if letters.count(each) == 1))
+    unused = "".join(letter for letter in string.ascii_letters if letter not in equation)
+    hidden = [rank - len(term.replace("...", "")) for rank, term in zip(ranks, terms, strict=True)]
+    terms = [term.replace("...", unused[-n:] if n else "") for term, n in zip(terms, hidden, strict=True)]
+    return terms, result.replace("...", unused[-max(hidden) :] if max(hidden) else "")

@@ -58,13 +58,41 @@ def layer_normalization(
     return _standardised(op, op.Mul(dy, scale), x, range(axis % rank, rank), epsilon)
 
 
+@vjp("GroupNormalization")
+def group_normalization(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    scale: ir.Value,
+    bias: ir.Value,
+    *,
+    num_groups: int,
+    epsilon: float = 1e-5,
+) -> Gradients:
+    """As LayerNormalization, over the channels and pixels of each group; opset 18 has a scale per group."""
+    grouped = [op.Reshape(v, [0, num_groups, -1]) for v in (dy, x)]
+    scaled = op.Mul(grouped[0], op.Reshape(scale, [-1, 1]))
+    return op.reshape_like(_standardised(op, scaled, grouped[1], [2], epsilon), x)
+
+
+@vjp("MeanVarianceNormalization")
+def mean_variance_normalization(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, axes: Sequence[int] = (0, 2, 3)
+) -> Gradients:
+    """y = (x − mean)/(deviation + 1e-9) over the axes."""
+    return _standardised(op, dy, x, axes, 1e-18)
+
+
 @vjp("LpNormalization")
 def lp_normalization(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, axis: int = -1, p: int = 2) -> Gradients:
-    """y = x/n with n = ‖x‖₂ along the axis: dx = (dy − y·Σ dy·y)/n."""
-    if p != 2:
-        raise unsupported(y, f"supports p=2 only, not p={p}")
+    """y = x/n with n = ‖x‖ₚ along the axis: dx = (dy − n′·Σ dy·y)/n, where n′ is y for p = 2 and sign(x) for p = 1.
+
+    Where n is 0, so is y, and nothing passes.
+    """
+    norm, slope = (op.ReduceL1, op.Sign(x)) if p == 1 else (op.ReduceL2, y)
     along = op.ReduceSum(op.Mul(dy, y), [axis], keepdims=1)
-    return op.Div(op.Sub(dy, op.Mul(y, along)), op.ReduceL2(x, [axis], keepdims=1))
+    return op.ratio(op.Sub(dy, op.Mul(slope, along)), norm(x, [axis], keepdims=1))
 
 
 @vjp("LRN")

@@ -76,3 +76,56 @@ def global_average_pool(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Grad
     """y is the mean over the spatial axes: dx = dy/n at each pixel."""
     axes = range(2, len(dims(x)))
     return op.expand_along(op.Div(dy, op.count(x, axes, dy)), x, axes)
+
+
+@vjp("LpPool")
+def lp_pool(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    *,
+    kernel_shape: list[int],
+    p: int = 2,
+    strides: list[int] | None = None,
+    pads: list[int] | None = None,
+    dilations: list[int] | None = None,
+    ceil_mode: int = 0,
+    auto_pad: str = "NOTSET",
+) -> Gradients:
+    """y = (Σ |x|ᵖ)^(1/p) over each window."""
+    n = len(kernel_shape)
+    return op.LpPoolGrad(
+        dy,
+        x,
+        y,
+        p=p,
+        kernel_shape=kernel_shape,
+        strides=strides or [1] * n,
+        pads=explicit_pads(y, pads, auto_pad, n),
+        dilations=dilations or [1] * n,
+    )
+
+
+@vjp("GlobalLpPool")
+def global_lp_pool(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, p: int = 2) -> Gradients:
+    """y = (Σ |x|ᵖ)^(1/p) over the spatial axes: dx = sign(x)·(|x|/y)^(p−1)·dy, 0 where y is 0."""
+    share = op.Pow(op.ratio(op.Abs(x), y), op.number(p - 1.0, x))
+    return op.Mul(dy, op.Mul(op.Sign(x), share))
+
+
+@vjp("MaxUnpool")
+def max_unpool(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    indices: ir.Value,
+    output_shape: ir.Value | None = None,
+    *,
+    kernel_shape: list[int],
+    strides: list[int] | None = None,
+    pads: list[int] | None = None,
+) -> Gradients:
+    """y is zeros with the elements of x at their indices, which count the elements of y."""
+    return op.Gather(op.Reshape(dy, [-1]), indices)

@@ -77,8 +77,7 @@ def reduce_l1(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: Sequence[in
 @reduction("ReduceL2")
 def reduce_l2(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: Sequence[int]) -> ir.Value:
     """y = √Σ x²: dx = x/y·dy, 0 where y is 0."""
-    zero = op.Equal(y, 0.0)
-    return op.Mul(x, op.Where(zero, op.number(0.0, dy), op.Div(dy, op.Where(zero, op.number(1.0, y), y))))
+    return op.Mul(x, op.ratio(dy, y))
 
 
 @reduction("ReduceSumSquare")
@@ -87,7 +86,32 @@ def reduce_sum_square(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: Seq
     return op.Mul(op.Mul(x, 2.0), dy)
 
 
+@reduction("ReduceProd")
+def reduce_prod(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+    """dx = dy·(the product of the others): y/x where no element is 0; beside one 0 only that one has a gradient."""
+    is_zero, zero = op.Equal(x, 0.0), op.number(0.0, x)
+    factors = op.Where(is_zero, op.number(1.0, x), x)
+    zeros = op.ReduceSum(op.cast_like(is_zero, x), list(axes), keepdims=1)
+    whole = op.Mul(dy, op.ReduceProd(factors, list(axes), keepdims=1))
+    at_zero = op.Where(op.Equal(zeros, 1.0), whole, zero)
+    return op.Where(is_zero, at_zero, op.Where(op.Equal(zeros, 0.0), op.Div(whole, factors), zero))
+
+
+@reduction("ReduceLogSum")
+def reduce_log_sum(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+    """y = log Σ x: dx = dy/Σ x."""
+    return op.expand_along(op.Div(dy, op.ReduceSum(x, list(axes), keepdims=1)), x, axes)
+
+
 @reduction("ReduceLogSumExp")
 def reduce_log_sum_exp(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axes: Sequence[int]) -> ir.Value:
     """y = log Σ exp(x): dx = exp(x − y)·dy."""
     return op.Mul(op.Exp(op.Sub(x, y)), dy)
+
+
+@vjp("CumSum")
+def cum_sum(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, axis: ir.Value, *, exclusive: int = 0, reverse: int = 0
+) -> Gradients:
+    """Each element is in the sums from it on: dy is summed up from the other end."""
+    return op.CumSum(dy, axis, exclusive=exclusive, reverse=1 - reverse)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxviz.gradient.registry import Gradients, unsupported, vjp
-from onnxviz.gradient.tape import Ops, dims, static_dims
+from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
 
 _REPLICATING = {("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil")}
 """How nearest pixels are found such that an integer scale k repeats each pixel k times."""
@@ -35,14 +35,10 @@ def resize(
     axes: list[int] | None = None,
     keep_aspect_ratio_policy: str = "stretch",
 ) -> Gradients:
-    """dx = Aᵀ·dy along each resized axis; A is what Resize itself makes of the identity matrix.
-
-    Repeating pixels an integer number of times is common enough to be done as what it is: dx sums over them.
-    """
-    if coordinate_transformation_mode == "tf_crop_and_resize" or keep_aspect_ratio_policy != "stretch":
-        raise unsupported(y, "does not support cropping and keeping the aspect ratio")
-    before, after = dims(x), dims(y)
-    factors = _factors(y, before, after, scales, axes)
+    """dx = Aᵀ·dy along each resized axis; A is what Resize itself makes of the identity matrix."""
+    along = range(len(dims(x))) if axes is None else [axis % len(dims(x)) for axis in axes]
+    factors = _factors(y, x, scales, sizes, along, keep_aspect_ratio_policy)
+    crops = _crops(y, roi, along, factors) if coordinate_transformation_mode == "tf_crop_and_resize" else {}
     copies = {axis: round(factor) for axis, factor in factors.items()}
     if mode == "nearest" and (coordinate_transformation_mode, nearest_mode) in _REPLICATING and copies == factors:
         return _summed_blocks(op, dy, x, copies)
@@ -54,42 +50,72 @@ def resize(
         "exclude_outside": exclude_outside,
         "antialias": antialias,
     }
-    return _by_matrices(op, dy, x, y, factors if sizes is None else None, attributes, list(factors))
-
-
-def _by_matrices(
-    op: Ops,
-    dy: ir.Value,
-    x: ir.Value,
-    y: ir.Value,
-    scales: dict[int, float] | None,
-    attributes: dict[str, Any],
-    axes: Sequence[int],
-) -> ir.Value:
-    """Aᵀ·dy along each axis. A is computed as y was, from a scale or from a size, so that both round alike."""
-    for axis in axes:
-        n, m = static_dims(x, axis)[0], static_dims(y, axis)[0]
-        target = (None, [m, n]) if scales is None else (op.constant(np.array([scales[axis], 1.0], np.float32)), None)
-        matrix = op.Resize(op.constant(np.eye(n, dtype=np.float32)), None, *target, **attributes)  # (m, n)
+    by_scale = sizes is None or keep_aspect_ratio_policy != "stretch"
+    for axis, factor in factors.items():
+        matrix = _matrix(op, y, x, axis, factor if by_scale else None, crops.get(axis, (0.0, 1.0)), attributes)
         dy = _along(op, dy, op.cast_like(matrix, x), axis, len(dims(x)))
     return dy
 
 
+def _matrix(
+    op: Ops,
+    y: ir.Value,
+    x: ir.Value,
+    axis: int,
+    scale: float | None,
+    crop: tuple[float, float],
+    attributes: dict[str, Any],
+) -> ir.Value:
+    """A (m, n), computed as y was, from a scale or from a size, so that both round alike."""
+    n, m = static_dims(x, axis)[0], static_dims(y, axis)[0]
+    target = (None, [m, n]) if scale is None else (op.constant(np.array([scale, 1.0], np.float32)), None)
+    region = op.constant(np.array([crop[0], 0.0, crop[1], 1.0], np.float32))
+    return op.Resize(op.constant(np.eye(n, dtype=np.float32)), region, *target, **attributes)
+
+
+def _crops(
+    y: ir.Value, roi: ir.Value | None, along: Sequence[int], factors: dict[int, float]
+) -> dict[int, tuple[float, float]]:
+    """Axis → start and end of what is taken of it, as parts of its length, of the axes that are cropped.
+
+    Where no axis changes its size, onnxruntime copies x without cropping it.
+    """
+    given = None if roi is None else ir.convenience.get_const_tensor(roi)
+    if given is None:
+        raise unsupported(y, "needs a constant roi for tf_crop_and_resize")
+    starts, ends = given.numpy().reshape(2, -1)
+    regions = {axis: (float(a), float(b)) for axis, a, b in zip(along, starts, ends, strict=True)}
+    crops = {axis: region for axis, region in regions.items() if region != (0.0, 1.0)}
+    if factors and (same := crops.keys() - factors.keys()):
+        raise unsupported(y, f"does not support a crop along axis {min(same)}, which keeps its size")
+    return crops
+
+
 def _factors(
-    y: ir.Value, before: tuple[Any, ...], after: tuple[Any, ...], scales: ir.Value | None, axes: list[int] | None
+    y: ir.Value, x: ir.Value, scales: ir.Value | None, sizes: ir.Value | None, along: Sequence[int], policy: str
 ) -> dict[int, float]:
     """Axis → scale, of the axes that change."""
-    if scales is None or not (given := ir.convenience.get_const_tensor(scales)) or not given.size:
-        changed = [i for i in range(len(before)) if before[i] != after[i]]
-        if not all(isinstance(size, int) for i in changed for size in (before[i], after[i])):
-            raise unsupported(y, f"needs fixed sizes along the axes that change; they go from {before} to {after}")
-        return {i: after[i] / before[i] for i in changed}
-    along = range(len(before)) if axes is None else [axis % len(before) for axis in axes]
-    return {i: float(scale) for i, scale in zip(along, given.numpy(), strict=True) if scale != 1.0}
+    if scales is not None and (given := ir.convenience.get_const_tensor(scales)) and given.size:
+        return {i: float(scale) for i, scale in zip(along, given.numpy(), strict=True) if scale != 1.0}
+    changes = {i: pair for i, pair in enumerate(zip(dims(x), dims(y), strict=True)) if pair[0] != pair[1]}
+    before = {i: n for i, (n, _) in changes.items() if isinstance(n, int)}
+    after = {i: m for i, (_, m) in changes.items() if isinstance(m, int)}
+    if not before.keys() == after.keys() == changes.keys():
+        raise unsupported(y, f"needs fixed sizes along the axes that change; they go from {dims(x)} to {dims(y)}")
+    if policy == "stretch":
+        return {i: after[i] / before[i] for i in changes}
+    wanted = None if sizes is None else constant_ints(sizes)
+    if wanted is None:
+        raise unsupported(y, f"needs constant sizes for keep_aspect_ratio_policy={policy!r}")
+    ratios = [w / static_dims(x, i)[0] for i, w in zip(along, wanted, strict=True)]
+    scale = min(ratios) if policy == "not_larger" else max(ratios)
+    if any(int(scale * before[i]) != after[i] for i in changes):
+        raise unsupported(y, f"does not support keep_aspect_ratio_policy={policy!r} where a size is rounded up")
+    return dict.fromkeys(changes, scale)
 
 
 def _summed_blocks(op: Ops, dy: ir.Value, x: ir.Value, copies: dict[int, int]) -> ir.Value:
-    """Each pixel's copies lie side by side: their gradients are summed."""
+    """Pixels repeated an integer number of times: the copies lie side by side, and their gradients are summed."""
     split: list[int] = []
     for i, size in enumerate(dims(x)):
         split += [size if isinstance(size, int) else -1, *([copies[i]] if i in copies else [])]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxviz.gradient.registry import Gradients, vjp
+from onnxviz.gradient.registry import Gradients, unsupported, vjp
 from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
 
 
@@ -51,6 +51,42 @@ def depth_to_space(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, blocksize
 def space_to_depth(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, blocksize: int) -> Gradients:
     """Blocks of b × b pixels become channels."""
     return op.DepthToSpace(dy, blocksize=blocksize)
+
+
+@vjp("ReverseSequence")
+def reverse_sequence(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, lengths: ir.Value, *, batch_axis: int = 1, time_axis: int = 0
+) -> Gradients:
+    """The first elements of each sample, turned round."""
+    return op.ReverseSequence(dy, lengths, batch_axis=batch_axis, time_axis=time_axis)
+
+
+@vjp("Col2Im")
+def col2im(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    image_shape: ir.Value,
+    block_shape: ir.Value,
+    *,
+    dilations: list[int] | None = None,
+    pads: list[int] | None = None,
+    strides: list[int] | None = None,
+) -> Gradients:
+    """Columns are added up to an image: each of their elements gets what its pixel got, and nothing from a pad."""
+    kernel, n = constant_ints(block_shape), len(dims(y)) - 2
+    if kernel is None:
+        raise unsupported(y, f"needs a constant block_shape, but {block_shape.name!r} is computed when the model runs")
+    sizes, pads = static_dims(y, 2), pads or [0] * 2 * n
+    steps = zip(sizes, kernel, pads[:n], pads[n:], strides or [1] * n, dilations or [1] * n, strict=True)
+    padded = op.Pad(dy, pads, None, list(range(2, n + 2)))
+    for i, (size, k, begin, end, stride, dilation) in enumerate(steps):
+        blocks = (size + begin + end - dilation * (k - 1) - 1) // stride + 1
+        pixels = np.arange(k)[:, None] * dilation + np.arange(blocks) * stride
+        padded = op.Gather(padded, op.constant(pixels.astype(np.int64)), axis=2 + 2 * i)
+    perm = [0, 1, *(2 + 2 * i for i in range(n)), *(3 + 2 * i for i in range(n))]
+    return op.reshape_like(op.Transpose(padded, perm=perm), x)
 
 
 # ----- parts and wholes -----
@@ -101,3 +137,18 @@ def tile(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, repeats: ir.Value) -> 
     for n, size in zip(copies, sizes, strict=True):
         split += [n, size if isinstance(size, int) else -1]
     return op.ReduceSum(op.Reshape(dy, split), [2 * i for i in range(len(sizes))], keepdims=0)
+
+
+@vjp("Trilu")
+def trilu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, k: ir.Value | None = None, *, upper: int = 1) -> Gradients:
+    """The upper or lower triangle of each matrix, zeros elsewhere."""
+    return op.Trilu(dy, k, upper=upper)
+
+
+@vjp("CenterCropPad")
+def center_crop_pad(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, shape: ir.Value, *, axes: list[int] | None = None
+) -> Gradients:
+    """The middle of x, or x in the middle of zeros: the same back to the size of x."""
+    size = op.shape_of(x)
+    return op.CenterCropPad(dy, size if axes is None else op.Gather(size, axes), axes=axes)

@@ -1,9 +1,36 @@
 """The table of cases, a module per family of rules."""
 
-from tests.gradient.cases import activation, elementwise, index, linear, norm, pool, reduce, resize, shape
+from tests.gradient.cases import (
+    activation,
+    elementwise,
+    index,
+    linear,
+    norm,
+    pool,
+    quantise,
+    recurrent,
+    reduce,
+    resize,
+    sample,
+    shape,
+    signal,
+    trigonometry,
+)
 
-CASES = [
-    case
-    for family in (activation, elementwise, index, linear, norm, pool, reduce, resize, shape)
-    for case in family.CASES
-]
+FAMILIES = (
+    activation,
+    elementwise,
+    index,
+    linear,
+    norm,
+    pool,
+    quantise,
+    recurrent,
+    reduce,
+    resize,
+    sample,
+    shape,
+    signal,
+    trigonometry,
+)
+CASES = [case for family in FAMILIES for case in family.CASES]

@@ -27,9 +27,6 @@ CASES = [
     Case("y = Abs(x)", X, torch.abs, draw=values(0.0, 1.0, -1.0), note="at kinks"),
     Case("y = Sqrt(x)", X, torch.sqrt, draw=positive),
     Case("y = Reciprocal(x)", X, torch.reciprocal, draw=positive),
-    Case("y = Sin(x)", X, torch.sin),
-    Case("y = Cos(x)", X, torch.cos),
-    Case("y = Atan(x)", X, torch.atan),
     Case("y = Erf(x)", X, torch.erf),
     *[
         Case(f"y = {name}(a, b)", inputs, function, draw=positive)
@@ -79,6 +76,8 @@ CASES = [
         note="ties",
     ),
     Case("y = Max(x)", X, lambda x: x.clone()),
+    Case("y = Mod<fmod=1>(a, b)", TWO, torch.fmod, draw=values(7.3, -2.1, 0.9, -5.6, 3.2), half=False),
+    Case("y = Mod<fmod=1>(a, b)", OUTER, torch.fmod, draw=values(7.3, -2.1, 0.9, -5.6, 3.2), half=False),
     Case("y = Sum(a, b, c)", {**COLUMN, "c": (N, 3, 1)}, lambda a, b, c: a + b + c),
     Case("y = Mean(a, b, c)", {**COLUMN, "c": (N, 3, 1)}, lambda a, b, c: (a + b + c) / 3),
 ]

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from tests.gradient.harness import Case, N
+from tests.gradient.harness import Case, N, spaced, values
 
 X = {"x": (N, 5, 6)}
 END = 2**63 - 1
@@ -102,4 +102,54 @@ CASES = [
         {"i": [[1], [3], [1]]},
         half=False,
     ),
+    *[
+        Case(
+            f'h = Shape<start=1, end=2>(x)  o = Div(h, h)  p = Concat<axis=0>(o, o)  y = Pad<mode="{mode}">(x, p, , a)',
+            X,
+            lambda x, _, torch_mode=torch_mode: F.pad(x[None], (0, 0, 1, 1), mode=torch_mode)[0],
+            {"a": [1]},
+            note="pads computed",
+        )
+        for mode, torch_mode in [("reflect", "reflect"), ("edge", "replicate")]
+    ],
+    Case(
+        'y = Pad<mode="edge">(x, p)',
+        X,
+        lambda x, _: F.pad(x[..., :-1, 1:], (0, 3), mode="replicate"),
+        {"p": [0, 0, -1, 0, -1, 3]},
+        note="cropped",
+    ),
+    Case('y = Pad<mode="edge">(x, p)', X, lambda x, _: F.pad(x, (13, 8), mode="replicate"), {"p": [0, 0, 13, 0, 0, 8]}),
+    Case("y = Compress<axis=-2>(x, c)", X, lambda x, c: x[:, c], {"c": np.array([True, False, True, True, False])}),
+    Case(
+        "r = Reshape(x, s)  c = Greater(r, z)  k = Compress(r, c)  y = Mul(k, k)",
+        {"x": (1, 5)},
+        lambda x, *_: x[x > 0] ** 2,
+        {"s": [-1], "z": np.array(0, np.float32)},
+        draw=values(-1.0, 2.0, 3.0, -0.5),
+        note="condition computed",
+    ),
+    *[
+        Case(
+            f"y, i = TopK<axis={axis}, largest={largest}, sorted={ordered}>(x, k)",
+            X,
+            lambda x, k, axis=axis, largest=largest: x.topk(int(k), axis, bool(largest)).values,
+            {"k": [3]},
+            draw=spaced,
+        )
+        for axis in (1, -1)
+        for largest in (0, 1)
+        for ordered in (1,)
+    ],
+    *[
+        Case(
+            f"t, i = TopK<axis=1, largest={largest}, sorted=0>(x, k)  s = Mul(t, t)  y = ReduceSum<keepdims=0>(s, one)",
+            X,
+            lambda x, k, _, largest=largest: (x.topk(int(k), 1, bool(largest)).values ** 2).sum(1),
+            {"k": [2], "one": [1]},
+            draw=spaced,
+            note="in any order",
+        )
+        for largest in (0, 1)
+    ],
 ]

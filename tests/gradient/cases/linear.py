@@ -96,4 +96,20 @@ CASES = [
         {"a": (N, 3, 4), "b": (N, 2), "c": (N,)},
         lambda a, b, c: torch.einsum("bij,bk,b->bi", a, b, c),
     ),
+    *[
+        Case(
+            f'y = Einsum<equation="{equation}">(a, b)',
+            {"a": (N, 2, 3, 4), "b": (N, 2, 4, 5)},
+            lambda a, b: a @ b,
+            note="ellipsis",
+        )
+        for equation in ("...ij,...jk->...ik", "...ij, ...jk")
+    ],
+    Case('y = Einsum<equation="...i->...">(x)', {"x": (N, 3, 4)}, lambda x: x.sum(-1)),
+    Case(
+        'y = Einsum<equation="bi...,ij->b...j">(x, w)',
+        {"x": (N, 4, 2, 3)},
+        lambda x, w: x.movedim(1, -1) @ w,
+        {"w": weights(4, 5)},
+    ),
 ]

@@ -1,3 +1,4 @@
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -12,6 +13,12 @@ def rolled(x: torch.Tensor, block: int) -> torch.Tensor:
     n, c, h, w = x.shape
     blocks = x.reshape(n, c, h // block, block, w // block, block)
     return blocks.permute(0, 3, 5, 1, 2, 4).reshape(n, -1, h // block, w // block)
+
+
+def reversed_parts(x: torch.Tensor, batch: int) -> torch.Tensor:
+    """Of the first, second and third sample the first 2, 4 and 1 elements, turned round."""
+    samples = zip(x.unbind(batch), (2, 4, 1), strict=False)
+    return torch.stack([torch.cat([sample[:n].flip(0), sample[n:]]) for sample, n in samples], batch)
 
 
 CASES = [
@@ -68,4 +75,58 @@ CASES = [
         {"one": [1]},
         note="repeats computed",
     ),
+    *[
+        Case(
+            f"n = Shape<start={batch}, end={batch + 1}>(x)  m = Slice(l, z, n, z)  "
+            f"y = ReverseSequence<time_axis={1 - batch}, batch_axis={batch}>(x, m)",
+            {"x": shape},
+            lambda x, *_, batch=batch: reversed_parts(x, batch),
+            {"l": [2, 4, 1], "z": [0]},
+            half=False,
+        )
+        for batch, shape in [(0, (N, 4, 2)), (1, (4, N))]
+    ],
+    *[
+        Case(
+            f"y = Trilu<upper={upper}>(x{', k' * (k is not None)})",
+            {"x": (N, 4, 5)},
+            lambda x, k=0, upper=upper: (torch.triu if upper else torch.tril)(x, int(k)),
+            {} if k is None else {"k": np.array(k)},
+            half=False,
+        )
+        for upper in (0, 1)
+        for k in (None, -2, 1, 7)
+    ],
+    *[
+        Case("y = CenterCropPad<axes=[-1, 1]>(x, s)", {"x": (N, 5, 6)}, None, {"s": sizes})
+        for sizes in ([3, 5], [9, 6], [5, 2], [8, 8], [1, 11])
+    ],
+    Case(
+        "h = Shape<start=0, end=1>(x)  t = Concat<axis=0>(h, s)  y = CenterCropPad(x, t)",
+        {"x": (N, 5, 6)},
+        None,
+        {"s": [8, 3]},
+    ),
+    Case(
+        "y = Col2Im(x, i, b)",
+        {"x": (N, 2 * 6, 4 * 4)},
+        lambda x, i, b: F.fold(x, (5, 6), (2, 3)),
+        {"i": [5, 6], "b": [2, 3]},
+        half=False,
+    ),
+    Case(
+        "y = Col2Im<strides=[2,1], dilations=[1,2], pads=[1,2,1,2]>(x, i, b)",
+        {"x": (N, 2 * 6, 3 * 6)},
+        lambda x, i, b: F.fold(x, (5, 6), (2, 3), (1, 2), (1, 2), (2, 1)),
+        {"i": [5, 6], "b": [2, 3]},
+        half=False,
+    ),
+    Case(
+        "y = Col2Im<strides=[2,1], pads=[0,2,1,0]>(x, i, b)",
+        {"x": (N, 4, 3 * 6)},
+        None,
+        {"i": [5, 5], "b": [2, 2]},
+        half=False,
+    ),
+    Case("y = Col2Im<strides=[2], pads=[1,0]>(x, i, b)", {"x": (N, 2 * 3, 4)}, None, {"i": [8], "b": [3]}, half=False),
 ]

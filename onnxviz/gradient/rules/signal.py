@@ -1,0 +1,75 @@
+"""Fourier transforms. They are linear, and F is symmetric: its adjoint is the conjugate, n times the inverse transform.
+
+A last axis of size 2 holds real and imaginary parts, one of size 1 real numbers, whose gradient is the real part.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxviz.gradient.registry import Gradients, unsupported, vjp
+from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
+
+
+@vjp("DFT")
+def dft(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    length: ir.Value | None = None,
+    *,
+    axis: int = 1,
+    inverse: int = 0,
+    onesided: int = 0,
+) -> Gradients:
+    """y = F·x, or F⁻¹·x, of x cut or filled with zeros to the length of the transform."""
+    if inverse and onesided:
+        raise unsupported(y, "does not support inverse=1 together with onesided=1")
+    axis %= len(dims(x))
+    size = static_dims(x, axis)[0]
+    n = size if length is None else _constant(y, "dft_length", length)
+    dx = _adjoint(op, dy, static_dims(y, axis)[0], n, axis, inverse=inverse)
+    if dims(x)[-1] == 1:
+        dx = op.Slice(dx, [0], [1], [-1])
+    return op.Pad(dx, [0, size - n], None, [axis]) if n != size else dx
+
+
+@vjp("STFT")
+def stft(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    step: ir.Value,
+    window: ir.Value | None = None,
+    length: ir.Value | None = None,
+    *,
+    onesided: int = 1,
+) -> Gradients:
+    """y are the transforms of x·window in frames, which lie ``step`` apart: dx adds up what the frames send back."""
+    hop = _constant(y, "frame_step", step)
+    n = _constant(y, "frame_length", length) if length is not None else static_dims(window)[0] if window else 0
+    frames, bins, _ = static_dims(y, 1)
+    dx = _adjoint(op, dy, bins, n, 2, inverse=0)
+    if len(dims(x)) < 3 or dims(x)[-1] == 1:
+        dx = op.Slice(dx, [0], [1], [-1])
+    if window is not None:
+        dx = op.Mul(dx, op.Reshape(window, [-1, 1]))
+    taken = np.arange(frames)[:, None] * hop + np.arange(n)
+    return op.scatter_back(dx, op.Gather(op.positions(x), op.constant(taken.astype(np.int64)), axis=1), x)
+
+
+def _adjoint(op: Ops, dy: ir.Value, bins: int, n: int, axis: int, *, inverse: int) -> ir.Value:
+    """The adjoint of the transform of length n, of which only the first bins may have been kept."""
+    if bins < n:
+        dy = op.Pad(dy, [0, n - bins], None, [axis])
+    return op.Mul(op.DFT(dy, axis=axis, inverse=1 - inverse), 1.0 / n if inverse else float(n))
+
+
+def _constant(y: ir.Value, name: str, value: ir.Value) -> int:
+    given = constant_ints(value)
+    if given is None:
+        raise unsupported(y, f"needs a constant {name}, but {value.name!r} is computed when the model runs")
+    return given[0]
