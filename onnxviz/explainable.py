@@ -12,9 +12,11 @@ import onnx_ir as ir
 from onnxviz.errors import ConversionError, UnsupportedOperatorError
 from onnxviz.gradient import backward as differentiate
 from onnxviz.gradient.registry import describe
+from onnxviz.gradient.ruleless import why_no_rule
 from onnxviz.gradient.tape import Ops
 from onnxviz.gradient.training_ops import TrainingOps
-from onnxviz.graph import axes, composites, normalise, probe, taps
+from onnxviz.graph import axes, composites, layout, lean, normalise, probe, taps
+from onnxviz.graph.channels_first import to_last
 from onnxviz.manifest import IR_VERSION, OPSET, Axes, Input, Layer, Manifest, Output, grad_name, seed_name
 from onnxviz.source import BATCH, Source, Tap
 
@@ -34,6 +36,7 @@ class _Head:
     logits: ir.Value
     activation: str | None = None
     axis: int | None = None
+    between: tuple[ir.Value, ...] = ()
 
 
 def explain(
@@ -67,10 +70,14 @@ def explain(
     )
     activation_bytes = probe.probe(model, source.example, batched)
     normalise.explicit_pads(model, {v.name or "": _shape(v) for v in _values(graph)})
+    lean.make_lean(model)
+    values = {v.name or "": v for v in _values(graph)}
+    heads = [_head(name, values[value]) for name, value in outputs.items()]
+    layout.channels_first(model, keep=_fixed(source, heads))
+    normalise.separate_pads(model)
     batch = None if batched else next((len(x) for x in source.example.values() if x.ndim), 1)
     roles = axes.AxisRoles(graph, batch)
     values = {v.name or "": v for v in _values(graph)}
-    heads = [_head(name, values[value]) for name, value in outputs.items()]
     reached: set[str] = set()
     reasons: dict[str, str] = {}
     if gradient is not False:
@@ -93,6 +100,12 @@ def explain(
     return model, manifest
 
 
+def _fixed(source: Source, heads: list[_Head]) -> list[ir.Value]:
+    """What is computed as it stands: outputs from their logits on, and all that a plain file calls a layer."""
+    written = source.model.graph.outputs if source.framework == "onnx" else ()
+    return [*written, *(value for head in heads for value in (head.value, head.logits, *head.between))]
+
+
 def _append_gradient(
     model: ir.Model, heads: list[_Head], layers: list[ir.Value], gradient: GradientChoice
 ) -> tuple[set[str], dict[str, str]]:
@@ -108,7 +121,9 @@ def _append_gradient(
         wrt = _after(blocked, forward, wrt)
         active = differentiate.downstream(wrt, forward)
     elif blocked:
-        raise UnsupportedOperatorError(_missing_message(blocked, forward, layers, _after(blocked, forward, wrt)))
+        usable = {*starts, *(x for n in needed for x in n.inputs)}
+        possible = [v for v in _after(blocked, forward, wrt) if v in usable]
+        raise UnsupportedOperatorError(_missing_message(blocked, forward, layers, possible))
     starts = [s for s in starts if s in active]
     if not starts:
         raise ConversionError(
@@ -158,22 +173,30 @@ def _renamed(symbol: str | None) -> str | None:
 def _head(name: str, value: ir.Value) -> _Head:
     """Before a final softmax or sigmoid, where there is one: after it the gradient saturates."""
     cursor = value
+    between: list[ir.Value] = []
     while (node := cursor.producer()) is not None:
         if node.domain == "" and node.op_type in _ACTIVATIONS and node.inputs[0] is not None:
             axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
             if _shape(node.inputs[0])[:1] != _shape(value)[:1]:
                 break  # a reshape mixed the batch with something else
-            return _Head(name, value, node.inputs[0], node.op_type, None if node.op_type == "Sigmoid" else axis)
+            along = None if node.op_type == "Sigmoid" else axis
+            return _Head(name, value, node.inputs[0], node.op_type, along, tuple(between))
         if node.domain != "" or node.op_type not in _PASSIVE or node.inputs[0] is None:
             break
         cursor = node.inputs[0]
+        between.append(cursor)
     return _Head(name, value, value)
 
 
 def _after(blocked: list[ir.Node], forward: list[ir.Node], wrt: list[ir.Value]) -> list[ir.Value]:
     """Those of ``wrt`` from which no blocked node is reached."""
-    behind = {x for n in differentiate.upstream([y for b in blocked for y in b.outputs], forward) for x in n.inputs}
+    behind = _read_for([y for b in blocked for y in b.outputs], forward)
     return [v for v in wrt if v not in behind]
+
+
+def _read_for(values: list[ir.Value], forward: list[ir.Node]) -> set[ir.Value]:
+    """All that is read on the way to ``values``, also by the bodies of control flow."""
+    return {x for node in differentiate.upstream(values, forward) for x in differentiate.operands(node)}
 
 
 def _missing_message(
@@ -190,7 +213,8 @@ def _missing_message(
             f", or with gradient='available' for the {len(explainable)} layers behind it, which still can be explained "
             f"(the last: {shown})"
         )
-    return f"no gradient rule for {listed}{more}: {ways}"
+    why = "".join(f" {each}" for each in dict.fromkeys(filter(None, map(why_no_rule, blocked))))
+    return f"no gradient rule for {listed}{more}.{why} Way out: {ways}"
 
 
 def _on_the_way_to(node: ir.Node, forward: list[ir.Node], layers: list[ir.Value]) -> str:
@@ -209,11 +233,8 @@ def _reasons(
     blocked: list[ir.Node],
 ) -> dict[str, str]:
     """Why a layer has no gradient."""
-    used = {x for n in differentiate.upstream([h.value for h in heads], forward) for x in n.inputs}
-    used |= {h.value for h in heads}
-    before_blocked = {
-        x for n in differentiate.upstream([y for b in blocked for y in b.outputs], forward) for x in n.inputs
-    }
+    used = _read_for([h.value for h in heads], forward) | {h.value for h in heads}
+    before_blocked = _read_for([y for b in blocked for y in b.outputs], forward)
     reasons = {}
     for value in layers:
         if value in totals:
@@ -274,9 +295,6 @@ def _known(value: ir.Value, roles: axes.AxisRoles) -> Axes:
 
 def _layer(tap: Tap, value: ir.Value, roles: axes.AxisRoles, reached: set[str], reasons: dict[str, str]) -> Layer:
     has = tap.value in reached
-    node = value.producer()
-    while node is not None and node.op_type == "Identity" and node.inputs[0] is not None and node.inputs[0].producer():
-        node = node.inputs[0].producer()
     return Layer(
         tap.name,
         tap.value,
@@ -285,10 +303,21 @@ def _layer(tap: Tap, value: ir.Value, roles: axes.AxisRoles, reached: set[str], 
         roles.of(value),
         has,
         type=tap.type,
-        operator=node.op_type if node is not None else "",
+        operator=_operator(value),
         parameters=tap.parameters,
         reason=None if has else reasons.get(tap.value, "the file was converted with gradient=False"),
     )
+
+
+def _operator(value: ir.Value) -> str:
+    """What computes a layer's output, but for its way into the framework's layout."""
+    node = value.producer()
+    while node is not None and (inner := node.inputs[0] if node.inputs else None) is not None and inner.producer():
+        turned = list(node.attributes.get_ints("perm", ())) == to_last(len(_shape(inner)))
+        if not (node.op_type == "Identity" or (node.op_type == "Transpose" and turned and not inner.is_graph_output())):
+            break
+        node = inner.producer()
+    return node.op_type if node is not None else ""
 
 
 def _numpy_name(value: ir.Value) -> str:

@@ -32,7 +32,7 @@ class Graph:
     def _downstream(self, names: Collection[str]) -> frozenset[str]:
         reached = set(names)
         for node in self.nodes:
-            if not reached.isdisjoint(node.input):
+            if not reached.isdisjoint(reads(node)):
                 reached.update(node.output)
         return frozenset(reached)
 
@@ -45,13 +45,13 @@ class Graph:
             index = None if name in given else self.producer.get(name)
             if index is not None and index not in found:
                 found.add(index)
-                stack.extend(self.nodes[index].input)
+                stack.extend(reads(self.nodes[index]))
         return sorted(found)
 
     def boundary(self, values: Iterable[str], given: Collection[str]) -> list[str]:
         """What the backward pass towards ``values`` reads of the forward pass."""
         backward = [self.nodes[i] for i in self.needed(values, given)]
-        read = [x for n in backward if not self.cotangents.isdisjoint(n.output) for x in n.input]
+        read = [x for n in backward if not self.cotangents.isdisjoint(n.output) for x in reads(n)]
         read += [v for v in values if v not in self.cotangents]
         return [x for x in dict.fromkeys(read) if x in self.varying and x not in self.cotangents]
 
@@ -106,7 +106,7 @@ class Sketch:
         skeleton = self.graph.bundle.skeleton
         nodes = [*self.forward, *self.seeding, *self.backward, *self.closing]
         made = {name for node in nodes for name in node.output} | self.inputs.keys()
-        read = {name for node in nodes for name in node.input}
+        read = {name for node in nodes for name in reads(node)}
         proto = helper.make_graph(
             nodes,
             "cut",
@@ -144,8 +144,48 @@ def cut(graph: Graph, values: Iterable[str], *, given: Collection[str] = (), liv
         if node.op_type == "Add" and flowing and len(alive) == 1:
             node = helper.make_node("Identity", alive, node.output, name=node.name)
         kept.append(node)
-    _fill(sketch, kept, values, given)
+    captured = {name for node in kept for name in reads(node)[len(node.input) :]}
+    _fill(sketch, _direct(kept, captured.union(values)), values, given)
     return sketch
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """What a node reads: its inputs, then what the bodies of If, Loop and Scan take from outside."""
+    names = list(node.input)
+    for graph in (graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)):
+        inner = {t.name for t in (*graph.input, *graph.initializer)} | {y for n in graph.node for y in n.output}
+        names += [x for n in graph.node for x in reads(n) if x not in inner]
+    return names
+
+
+def _direct(nodes: list[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
+    """Let who reads a copy of a value, or a Transpose of its Transpose back, read the value.
+
+    Layers keep their framework's layout, between operators that may want another: where a question neither takes nor
+    gives a layer's value (or its gradient), two Transposes meet. What nobody reads then stays behind.
+    """
+    same: dict[str, str] = {}
+    transposed: dict[str, tuple[str, list[int]]] = {}
+    found = []
+    for node in nodes:
+        if not same.keys().isdisjoint(node.input):
+            renamed = onnx.NodeProto()
+            renamed.CopyFrom(node)
+            renamed.input[:] = [same.get(name, name) for name in node.input]
+            node = renamed  # noqa: PLW2901 - the same node with other inputs
+        origin = node.input[0] if node.domain == "" and node.op_type == "Identity" else None
+        if node.domain == "" and node.op_type == "Transpose" and node.attribute:
+            perm = list(node.attribute[0].ints)
+            before, inner = transposed.get(node.input[0], ("", []))
+            if [inner[axis] for axis in perm if inner] == sorted(perm):
+                origin = before
+            transposed[node.output[0]] = node.input[0], perm
+        if origin is not None:
+            same[node.output[0]] = origin
+            node = helper.make_node("Identity", [origin], node.output, name=node.name)  # noqa: PLW2901
+        if origin is None or node.output[0] in wanted:
+            found.append(node)
+    return found
 
 
 def _fill(sketch: Sketch, kept: list[onnx.NodeProto], values: list[str], given: set[str]) -> None:
@@ -154,7 +194,7 @@ def _fill(sketch: Sketch, kept: list[onnx.NodeProto], values: list[str], given: 
     for node in reversed(kept):
         if not wanted.isdisjoint(node.output):
             nodes.append(node)
-            wanted.update(node.input)
+            wanted.update(reads(node))
     for node in reversed(nodes):
         if not given.isdisjoint(node.output):  # one of several outputs of a node: what is given takes its name
             renamed = onnx.NodeProto()

@@ -87,6 +87,12 @@ def gelu_by_reciprocal(op: Ops, x: ir.Value) -> ir.Value:
     return op.Mul(op.Mul(x, 0.5), op.Add(op.Erf(op.Mul(x, math.sqrt(0.5))), 1.0))
 
 
+@spelling("Gelu")
+def gelu_by_complement(op: Ops, x: ir.Value) -> ir.Value:
+    """keras.activations.gelu: (½·x)·erfc(−x·√½), with erfc = 1 − erf."""
+    return op.Mul(op.Mul(x, 0.5), op.Add(op.Neg(op.Erf(op.Mul(op.Neg(x), math.sqrt(0.5)))), 1.0))
+
+
 # ----- x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2 -----
 
 
@@ -260,6 +266,24 @@ def _equal_attributes(pattern: ir.Node, node: ir.Node) -> bool:
     return True
 
 
+def written_out(model: ir.Model) -> dict[str, tuple[str, set[str]]]:
+    """The activations that are written as several nodes: name of the result → activation, names of what lies inside."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    taken: set[ir.Node] = set()
+    for pattern in _patterns():
+        for node in model.graph:
+            if node not in taken and (match := pattern.match(node)) is not None and match.x is not None:
+                taken.update(match.nodes)
+                inside = {n.outputs[0].name or "" for n in match.nodes if n is not node}
+                found[node.outputs[0].name or ""] = pattern.activation, inside
+    return found
+
+
+def _patterns() -> list[_Pattern]:
+    """All spellings, the longest first."""
+    return sorted((_Pattern(*each) for each in SPELLINGS), key=lambda pattern: -pattern.size)
+
+
 def recognise(model: ir.Model) -> int:
     """Replace the activations that are written as several nodes by calls; returns how many were found.
 
@@ -267,9 +291,8 @@ def recognise(model: ir.Model) -> int:
     graph, or read by others, stay as they are.
     """
     graph, functions = model.graph, TrainingOps(model)
-    patterns = sorted((_Pattern(*each) for each in SPELLINGS), key=lambda pattern: -pattern.size)
     found = 0
-    for pattern in patterns:
+    for pattern in _patterns():
         for node in list(graph):
             if node.graph is not graph or (match := pattern.match(node)) is None or match.x is None:
                 continue

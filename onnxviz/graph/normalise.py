@@ -9,24 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
-from onnxscript.optimizer import FOLDED_FROM_KEY, fold_constants
 
 from onnxviz.errors import UnsupportedOperatorError
+from onnxviz.graph.fold import fold
 
 Shapes = Mapping[str, Sequence[int | str | None]]
 """Value name → dimensions: a number where static, a symbol or None where open."""
 
-FOLD_INPUT_LIMIT = 65_536
-"""Operators on larger constants than this many elements stay in the graph, so that no weight is stored twice; a
-Transpose of a weight that nothing else reads is folded at any size, since it replaces the weight."""
-
-FOLD_OUTPUT_LIMIT = 65_536
-"""A constant expression whose value has more elements than this stays an expression."""
-
-_FOLD_ROUNDS = 4
 _POOLS = ("MaxPool", "AveragePool", "LpPool")
 
 
@@ -49,7 +40,7 @@ def normalise(model: ir.Model) -> dict[str, str]:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _leave_training_mode(model)
     common.NameFixPass(_Names())(model)
-    _fold(model)
+    fold(model)
     renamed = own_outputs(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.LiftSubgraphInitializersToMainGraphPass()(model)
@@ -133,34 +124,6 @@ def _drop_dropout(node: ir.Node) -> None:
     graph.insert_before(node, identity)
     kept.replace_all_uses_with(passed, replace_graph_outputs=True)
     graph.remove(node, safe=True)
-
-
-def _fold(model: ir.Model) -> None:
-    """Fold constant expressions, with the shapes that can be inferred node by node."""
-    with np.errstate(all="ignore"):
-        for _ in range(_FOLD_ROUNDS):
-            folded = fold_constants(
-                model,
-                onnx_shape_inference=True,
-                input_size_limit=FOLD_INPUT_LIMIT,
-                output_size_limit=FOLD_OUTPUT_LIMIT,
-                should_fold=_should_fold,
-            )
-            common.RemoveUnusedNodesPass()(model)
-            if not folded:
-                break
-    for value in ir.convenience.create_value_mapping(model.graph).values():
-        value.metadata_props.pop(FOLDED_FROM_KEY, None)
-
-
-def _should_fold(node: ir.Node) -> bool | None:
-    """What differs from the default: a ConstantOfShape that fills bookkeeping (pads) and no weight is folded; an
-    Identity, which stands only where a constant is an output, is not.
-    """
-    if node.op_type == "Identity":
-        return False
-    shape = node.inputs[0].const_value if node.op_type == "ConstantOfShape" and node.inputs[0] is not None else None
-    return None if shape is None or math.prod(shape.numpy().tolist()) > FOLD_OUTPUT_LIMIT else True
 
 
 # ---------------------------------------------------------------------------------------------------- explicit pads
@@ -275,6 +238,28 @@ def _kernel(node: ir.Node, shapes: Shapes) -> list[int]:
 def _halves(totals: Sequence[int], *, more_at_end: bool) -> list[int]:
     less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
     return [*less, *more] if more_at_end else [*more, *less]
+
+
+def separate_pads(model: ir.Model) -> None:
+    """Name the axes of every Pad that a pool reads, in place; its rank must be known.
+
+    ONNX Runtime makes a Pad by zeros the margin of the pool that reads it (its rewriting rule ``PadFusion``). The
+    margin of a MaxPool counts as minus infinity, so that the result is wrong where a window holds negative numbers
+    alone; a margin as wide as the window is refused. A Pad that names its axes is left alone.
+    """
+    for node in model.graph:
+        source = node.inputs[0] if node.domain == "" and node.op_type in _POOLS else None
+        pad = source.producer() if source is not None else None
+        while pad is not None and pad.domain == "" and pad.op_type in ("Identity", "Transpose", "Cast"):
+            pad = pad.inputs[0].producer() if pad.inputs[0] is not None else None
+        rank = len(pad.outputs[0].shape or ()) if pad is not None else 0
+        if pad is None or (pad.domain, pad.op_type) != ("", "Pad") or len(pad.inputs) > 3 or not rank:
+            continue
+        axes = ir.Value(name=f"{pad.name}/axes", const_value=ir.tensor(list(range(rank)), ir.DataType.INT64))
+        axes.shape, axes.dtype = ir.Shape([rank]), ir.DataType.INT64
+        model.graph.register_initializer(axes)
+        pad.resize_inputs(4)
+        pad.replace_input_with(3, axes)
 
 
 def _called(node: ir.Node) -> str:

@@ -134,7 +134,7 @@ def _remove_identities(graph: ir.Graph, keep: set[ir.Value]) -> None:
                 graph.remove(node, safe=True)
 
 
-RESERVED = ("grad/", "seed/", "head/", "backward/")
+RESERVED = ("grad/", "seed/", "head/", "backward/", "layout/", "lean/")
 """What names of the file's own begin with; a layer that is called so gets ``#`` in front of its value's name."""
 
 

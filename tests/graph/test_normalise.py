@@ -11,7 +11,7 @@ from onnx import parser
 from onnx.reference import ReferenceEvaluator
 
 from onnxviz.errors import UnsupportedOperatorError
-from onnxviz.graph.normalise import explicit_pads, normalise
+from onnxviz.graph.normalise import explicit_pads, normalise, separate_pads
 
 RNG = np.random.default_rng(0)
 
@@ -165,6 +165,61 @@ def test_a_large_weight_is_stored_once():
         graph = normalised(model).graph
         assert [node.op_type for node in graph] == left
         assert sum(v.const_value.size for v in graph.initializers.values() if v.const_value is not None) == 90_000
+
+
+CHAINS = {
+    "views": ("a = Transpose<perm = [1, 0]>(w) b = Unsqueeze(a, zero) c = Squeeze(b, zero) t = Reshape(c, size)", True),
+    "arithmetic": ("a = Mul(w, two) b = Sub(a, half) t = Transpose(b)", True),
+    "a narrower type and views": ("a = Cast<to = 10>(w) b = Transpose(a) t = Cast<to = 1>(b)", False),
+    "read elsewhere": ("t = Transpose(w) z = ReduceSum<keepdims = 0>(w)", False),
+    "twice the same": (
+        "a = Transpose(w) b = Reshape(a, size) c = Transpose(w) d = Reshape(c, size) t = Max(b, d)",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_what_replaces_a_weight_is_folded_at_any_size(case):
+    expressions, whole = CHAINS[case]
+    weights = {
+        "w": RNG.standard_normal((300, 300)).astype(np.float32),
+        "two": np.float32(2), "half": np.float32(0.5), "zero": np.array([0]), "size": np.array([300, 300]),
+    }  # fmt: skip
+    declared = "float[N, 300] y, float z" if "z =" in expressions else "float[N, 300] y"
+    model = parsed(f"g (float[N, 300] x) => ({declared}) {{ {expressions} y = MatMul(x, t) }}", **weights)
+    x = RNG.standard_normal((2, 300)).astype(np.float32)
+    before = run(model, x=x)
+    model = normalised(model)
+    for name, expected in before.items():
+        np.testing.assert_allclose(run(model, x=x)[name], expected, rtol=1e-6, atol=1e-4)
+    large = [v.const_value for v in model.graph.initializers.values() if v.const_value.size > 300]
+    assert len(large) == 1
+    assert (operators(model) == ["MatMul"]) == whole
+
+
+def test_a_weight_that_two_layers_read_in_the_same_way_is_stored_once():
+    model = normalised(
+        parsed(
+            "g (float[N, 300] x) => (float[N, 300] y) { t = Transpose<perm = [1, 0]>(w) a = MatMul(x, t) "
+            "r = Transpose<perm = [1, 0]>(w) y = MatMul(a, r) }",
+            w=RNG.standard_normal((300, 300)).astype(np.float32),
+        )
+    )
+    assert operators(model) == ["MatMul", "MatMul"]
+    assert len(model.graph.initializers) == 1
+
+
+def test_expressions_of_different_attributes_are_not_the_same():
+    weight = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    model = parsed(
+        "g (float[N] x) => (float[?, ?, ?] y, float[?, ?, ?] z) { a = Transpose<perm = [1, 0, 2]>(w) "
+        "b = Transpose<perm = [0, 2, 1]>(w) s = ReduceSum<keepdims = 0>(x) y = Add(a, s) z = Add(b, s) }",
+        w=weight,
+    )
+    got = run(normalised(model), x=np.zeros(2, np.float32))
+    np.testing.assert_array_equal(got["y"], weight.transpose(1, 0, 2))
+    np.testing.assert_array_equal(got["z"], weight.transpose(0, 2, 1))
 
 
 def test_a_weight_filled_in_the_graph_stays_an_expression():
@@ -330,3 +385,45 @@ def test_an_unreachable_output_shape_is_refused():
     )
     with pytest.raises(UnsupportedOperatorError, match=r"ConvTranspose.*\[20, 20\]"):
         explicit_pads(model, {"x": (1, 1, 4, 4)})
+
+
+# ----------------------------------------------------------------------------------------------------- pads of pools
+
+PADDED = {
+    "pool": "p = Pad(x, q) y = MaxPool<kernel_shape = [3, 3]>(p)",
+    "with a value": "p = Pad(x, q, zero) y = MaxPool<kernel_shape = [3, 3]>(p)",
+    "behind a copy": "p = Pad(x, q) i = Identity(p) y = MaxPool<kernel_shape = [3, 3]>(i)",
+    "margins as wide as the window": "p = Pad(x, q) y = AveragePool<kernel_shape = [1, 1]>(p)",
+    "transposed": (
+        "p = Pad(x, q) l = Transpose<perm = [0, 2, 3, 1]>(p) f = Transpose<perm = [0, 3, 1, 2]>(l) "
+        "y = MaxPool<kernel_shape = [3, 3]>(f)"
+    ),
+}
+
+
+@pytest.mark.parametrize("body", PADDED.values(), ids=PADDED)
+def test_zeros_around_a_pool_stay_zeros(body):
+    """ONNX Runtime would take them for the pool's own margins, which never win, or refuse them."""
+    model = parsed(
+        f"g (float[N, 2, 5, 6] x) => (float[N, 2, ?, ?] y) {{ {body} }}",
+        q=np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        zero=np.float32(0),
+    )
+    for node in model.graph:
+        node.outputs[0].shape = ir.Shape([None] * 4)
+    x = -1 - RNG.random((2, 2, 5, 6)).astype(np.float32)
+    [expected] = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    separate_pads(model)
+    np.testing.assert_allclose(run(model, x=x)["y"], expected, rtol=1e-6)
+    assert expected.max() == 0
+
+
+def test_other_pads_stay_as_they_are():
+    model = parsed(
+        "g (float[N, 2, 5, 6] x) => (float[N, 2, ?, ?] y) { p = Pad(x, q) c = Conv(p, w) "
+        "r = Pad(c, h, , a) y = MaxPool<kernel_shape = [2, 2]>(r) }",
+        q=np.array([0, 0, 1, 1, 0, 0, 1, 1]), h=np.array([1, 1]), a=np.array([2]), w=np.ones((2, 2, 3, 3), np.float32),
+    )  # fmt: skip
+    before = [list(node.inputs) for node in model.graph]
+    separate_pads(model)
+    assert [list(node.inputs) for node in model.graph] == before
