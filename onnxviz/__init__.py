@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from onnxviz.errors import OnnxvizError
     from onnxviz.explanation import Explanation
     from onnxviz.image import ImageInput
+    from onnxviz.operators import coverage
 
 __version__ = "0.1.0"
-__all__ = ["Explainer", "Explanation", "ImageInput", "OnnxvizError", "convert", "load", "methods", "plot"]
+__all__ = ["Explainer", "Explanation", "ImageInput", "OnnxvizError", "convert", "coverage", "load", "methods", "plot"]
 
 _HOMES = {
     "Explainer": "onnxviz.engine.explainer",
@@ -25,6 +26,7 @@ _HOMES = {
     "ImageInput": "onnxviz.image",
     "OnnxvizError": "onnxviz.errors",
     "convert": "onnxviz.conversion",
+    "coverage": "onnxviz.operators",
     "load": "onnxviz.engine.explainer",
     "methods": "onnxviz.algorithms.registry",
 }

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -26,6 +27,8 @@ Array = npt.NDArray[Any]
 ROLES = ("batch", "target", "channel", "spatial", None)
 SHOWN = 8
 """How many samples, and slices of a volume, a plot shows at most."""
+NOTE_LETTERS = 18
+"""How many letters of a note fit into an inch below a plot."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,6 +45,7 @@ class Explanation:
         options: the method's options, with the defaults that were used.
         provider: the execution provider that ran.
         class_names: names of the model's classes, by index.
+        notes: what must be known to read the values, in sentences: activations that the method leaves as they are.
 
     Raises:
         OptionError: ``axes`` does not fit ``values``.
@@ -56,10 +60,12 @@ class Explanation:
     options: Mapping[str, Any] = field(default_factory=dict)
     provider: str = ""
     class_names: Sequence[str] | None = None
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", np.asarray(self.values, np.float32))
         object.__setattr__(self, "axes", tuple(self.axes))
+        object.__setattr__(self, "notes", tuple(self.notes))
         if len(self.axes) != self.values.ndim or not set(self.axes) <= set(ROLES):
             raise OptionError(
                 f"axes has one of {ROLES} for each axis of values; got {self.axes} for shape {self.values.shape}"
@@ -155,7 +161,7 @@ class Explanation:
         return result if "target" in self.axes else result[:, 0]
 
     def plot(self, image: npt.ArrayLike | None = None) -> Figure:
-        """A matplotlib figure: a row for each of the first samples, a column for each target.
+        """A matplotlib figure: a row for each of the first samples, a column for each target; the notes stand below.
 
         Args:
             image: what the maps lie over. Two-dimensional maps: uint8 RGB (H, W, 3) or (N, H, W, 3).
@@ -166,7 +172,11 @@ class Explanation:
         """
         from onnxviz.plot import explanations
 
-        return explanations.plot(self, image, most=SHOWN)
+        figure = explanations.plot(self, image, most=SHOWN)
+        if self.notes:
+            width = int(NOTE_LETTERS * figure.get_figwidth())
+            figure.supxlabel("\n".join(fill(note, width) for note in self.notes), fontsize=7)
+        return figure
 
     def save(self, path: str | os.PathLike[str], image: npt.ArrayLike | None = None) -> None:
         """Write to a file: ``.npz`` holds all fields, for :meth:`load`; ``.png`` is :meth:`plot` (with ``image``).
@@ -206,7 +216,7 @@ class Explanation:
         parts += [f"score {np.array2string(self.score, precision=4, threshold=6)}"] if self.score is not None else []
         parts += [f"values {self.values.min():.4g} … {self.values.max():.4g}"] if self.values.size else []
         parts += [self.provider] if self.provider else []
-        return f"<Explanation: {', '.join(parts)}>"
+        return f"<Explanation: {'; '.join([', '.join(parts), *self.notes])}>"
 
     def _repr_png_(self) -> bytes | None:
         drawable = None not in self.axes and 1 <= len(self.spatial_axes) <= 3

@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxviz.algorithms.question import Question, roles
 from onnxviz.engine.cut import Sketch
+from onnxviz.engine.overlays import DECONVNET, GUIDED
 from onnxviz.errors import LayerError, OptionError
 from onnxviz.explanation import Explanation
 
@@ -17,17 +18,27 @@ _REDUCERS = {"max": "ReduceMax", "mean": "ReduceMean", "sum": "ReduceSum"}
 
 def gradient(question: Question, *, layer: str | int | None = None) -> Explanation:
     """∂S/∂x, raw; with ``layer`` ∂S/∂layer. S is the score of the target."""
-    return _plain(question, "gradient", layer=layer, overlay=None)
+    return _raw(question, "gradient", layer=layer)
 
 
 def guided_backprop(question: Question, *, layer: str | int | None = None) -> Explanation:
-    """The gradient with every rectifier passing back only what is positive (Springenberg 2015, arXiv:1412.6806)."""
-    return _plain(question, "guided_backprop", layer=layer, overlay="guided")
+    """The gradient with every rectifier passing back only what is positive (Springenberg 2015, arXiv:1412.6806).
+
+    What counts as a rectifier is the policy of :mod:`onnxviz.engine.overlays`; how many were rewritten stands in the
+    result's options, which activations were not in its notes.
+
+    Raises:
+        LayerError: there is no rectifier on the way back, so that the result would be the plain gradient.
+    """
+    return _raw(question, GUIDED, layer=layer, overlay=GUIDED)
 
 
 def deconvnet(question: Question, *, layer: str | int | None = None) -> Explanation:
-    """The gradient with every rectifier replaced by its deconvnet counterpart (Zeiler 2014, arXiv:1311.2901)."""
-    return _plain(question, "deconvnet", layer=layer, overlay="deconvnet")
+    """The gradient with every rectifier replaced by its deconvnet counterpart (Zeiler 2014, arXiv:1311.2901).
+
+    Policy, options, notes and errors are those of :func:`guided_backprop`.
+    """
+    return _raw(question, DECONVNET, layer=layer, overlay=DECONVNET)
 
 
 def saliency(question: Question, *, reduce: Reduce = "max") -> Explanation:
@@ -59,7 +70,7 @@ def saliency(question: Question, *, reduce: Reduce = "max") -> Explanation:
     return question.ask("saliency", head, at=at, axes=kept, key=reduce, options={"reduce": reduce})
 
 
-def _plain(question: Question, method: str, *, layer: str | int | None, overlay: str | None) -> Explanation:
+def _raw(question: Question, method: str, *, layer: str | int | None, overlay: str | None = None) -> Explanation:
     at = question.where(layer)
     return question.ask(
         method, lambda _, grad: grad, at=at, axes=roles(at), overlay=overlay, batch_axis=at.axes.batch or 0

@@ -10,6 +10,7 @@ from onnxviz.engine.core import Engine, Head
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.layers import LayerTable
+from onnxviz.engine.overlays import Changes, counted
 from onnxviz.engine.targets import Of, choose_output
 from onnxviz.errors import InputError, LayerError
 from onnxviz.explanation import Explanation
@@ -76,8 +77,11 @@ class Question:
             axes: the roles of the result's axes for one target.
             key: tells heads of one method apart.
             options: for the result.
-            overlay: how the backward pass is rewritten.
+            overlay: how the backward pass is rewritten, see :mod:`onnxviz.engine.overlays`.
             batch_axis: which axis of the result is the batch.
+
+        Raises:
+            LayerError: the overlay finds nothing to rewrite.
         """
         manifest = self.engine.bundle.manifest
         output: Output = choose_output(manifest, self.output)
@@ -91,7 +95,7 @@ class Question:
         several = answer.values.ndim > len(axes)
         details: dict[str, Any] = {"of": self.of, "output": output.name, **(options or {})}
         if overlay:
-            details["rewritten"] = answer.rewritten
+            details["rewritten"] = answer.changes.rewritten
         return Explanation(
             values=answer.values,
             axes=(axes[0], "target", *axes[1:]) if several else axes,
@@ -102,7 +106,13 @@ class Question:
             options=details,
             provider=self.engine.provider,
             class_names=manifest.classes,
+            notes=_notes(answer.changes),
         )
+
+
+def _notes(changes: Changes) -> tuple[str, ...]:
+    """What must be known of the rewrite to read the result."""
+    return (f"no rectifiers, so with their plain derivative: {counted(changes.kept)}",) if changes.kept else ()
 
 
 def roles(tensor: Tensor) -> tuple[str | None, ...]:

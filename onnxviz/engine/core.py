@@ -13,7 +13,7 @@ import onnx
 
 from onnxviz.bundle import Bundle
 from onnxviz.engine.cut import Graph, Sketch, cut
-from onnxviz.engine.overlays import apply_overlay
+from onnxviz.engine.overlays import NO_CHANGES, Changes, apply_overlay
 from onnxviz.engine.session import CUDA, Weights, choose_providers, create_session, runtime, runtime_errors
 from onnxviz.engine.targets import SCORE, TOP, Of, Target, add_seed, resolve
 from onnxviz.errors import LayerError, OptionError, ProviderError
@@ -42,15 +42,20 @@ class Head:
     reads: tuple[str, ...]
     build: Callable[[Sketch], str]
 
+    @property
+    def at(self) -> str:
+        """The value towards which the gradient goes that is read."""
+        return self.reads[-1].removeprefix(grad_name(""))
+
 
 @dataclass(frozen=True)
 class Attribution:
-    """What one question about one target gave: values with batch on axis 0, the target and its score."""
+    """What one question about one target gave: values with batch on axis 0, the target, its score, what was changed."""
 
     values: Array
     target: Array | None
     score: Array
-    rewritten: dict[str, int]
+    changes: Changes
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class _Prepared:
     session: onnxruntime.InferenceSession
     outputs: tuple[str, ...]
     inputs: frozenset[str]
-    rewritten: dict[str, int]
+    changes: Changes
 
 
 class Engine:
@@ -140,18 +145,18 @@ class Engine:
         """A head's result for a target of an output; with several targets per sample, stacked on axis 1."""
         resolved = resolve(target, output, batch, np.dtype(output.dtype))
         pieces: list[tuple[Array, Array | None, Array]] = []
-        rewritten: dict[str, int] = {}
+        changes = NO_CHANGES
         start = 0
         for chunk, keep, size in self._chunks(feeds, batch, []):
             window = np.minimum(np.arange(start, start + size), batch - 1)
             start += keep
             if resolved.several:
-                runs, rewritten = self._split(chunk, resolved, window, head, output, of, overlay)
+                runs, changes = self._split(chunk, resolved, window, head, output, of, overlay)
                 values = np.stack([r[0] for r in runs], axis=1)
                 score = np.stack([r[1] for r in runs], axis=1)
                 pieces.append((values[:keep], None, score[:keep]))
             else:
-                values, top, score, rewritten = self._fused(chunk, resolved, window, head, output, of, overlay)
+                values, top, score, changes = self._fused(chunk, resolved, window, head, output, of, overlay)
                 pieces.append(
                     (_first(values, keep, size, batch_axis), top[:keep] if top is not None else None, score[:keep])
                 )
@@ -160,7 +165,7 @@ class Engine:
             _joined([p[0] for p in pieces], batch_axis).astype(np.float32, copy=False),
             np.concatenate(tops) if tops else resolved.given,
             np.concatenate([p[2] for p in pieces]).astype(np.float32, copy=False),
-            rewritten,
+            changes,
         )
 
     def linear(self, feeds: Feeds, cotangents: Mapping[str, Array], wrt: Sequence[str]) -> dict[str, Array]:
@@ -175,14 +180,14 @@ class Engine:
         seeds = tuple(n for n in cotangents if n in self.graph.seeds)
         wanted = [grad_name(name) for name in wrt]
 
-        def build() -> tuple[Sketch, dict[str, int]]:
+        def build() -> tuple[Sketch, Changes]:
             sketch = cut(self.graph, wanted, given=given, live=seeds)
             for seed in seeds:
                 fed = sketch.input(f"{seed}#given", self._element_type(seed), None)
                 sketch.seeding.append(onnx.helper.make_node("Identity", [fed], [seed], name=seed))
             for name in wanted:
                 sketch.output(name, f"{RESULT}/{name}")
-            return sketch, {}
+            return sketch, NO_CHANGES
 
         prepared = self._prepared(("linear", given, seeds, tuple(wanted)), build)
         fed = {f"{k}#given" if k in seeds else k: v for k, v in cotangents.items()}
@@ -198,36 +203,36 @@ class Engine:
 
     def _fused(
         self, chunk: Feeds, target: Target, window: Array, head: Head, output: Output, of: Of, overlay: str | None
-    ) -> tuple[Array, Array | None, Array, dict[str, int]]:
+    ) -> tuple[Array, Array | None, Array, Changes]:
         top = target.seeds is None
 
-        def build() -> tuple[Sketch, dict[str, int]]:
+        def build() -> tuple[Sketch, Changes]:
             sketch = cut(self.graph, [*head.reads, output.logits], live=[seed_name(output.name)])
             sketch.output(head.build(sketch), RESULT)
             add_seed(sketch, output, of, top=top, dtype=self._element_type(output.logits))
-            return sketch, dict(apply_overlay(sketch, overlay)) if overlay else {}
+            return sketch, apply_overlay(sketch, overlay, head.at) if overlay else NO_CHANGES
 
         prepared = self._prepared(("fused", head.key, head.reads, output.name, of, overlay, top), build)
         feeds = dict(chunk)
         if target.seeds is not None:
             feeds[f"{seed_name(output.name)}#given"] = target.seeds[0][window]
         results = dict(zip(prepared.outputs, self._run(prepared, feeds), strict=True))
-        return results[RESULT], results.get(TOP), results[SCORE], prepared.rewritten
+        return results[RESULT], results.get(TOP), results[SCORE], prepared.changes
 
     # ----- several targets: one forward pass, then one backward pass per target -----
 
     def _split(
         self, chunk: Feeds, target: Target, window: Array, head: Head, output: Output, of: Of, overlay: str | None
-    ) -> tuple[list[tuple[Array, Array]], dict[str, int]]:
+    ) -> tuple[list[tuple[Array, Array]], Changes]:
         boundary = tuple(dict.fromkeys([*self.graph.boundary(head.reads, []), output.logits]))
         forward = self._prepared(("values", boundary), lambda: self._values_model(boundary))
 
-        def build() -> tuple[Sketch, dict[str, int]]:
+        def build() -> tuple[Sketch, Changes]:
             sketch = cut(self.graph, head.reads, given=boundary, live=[seed_name(output.name)])
             sketch.inputs.setdefault(output.logits, self.graph.info[output.logits])
             sketch.output(head.build(sketch), RESULT)
             add_seed(sketch, output, of, top=False, dtype=self._element_type(output.logits))
-            return sketch, dict(apply_overlay(sketch, overlay)) if overlay else {}
+            return sketch, apply_overlay(sketch, overlay, head.at) if overlay else NO_CHANGES
 
         backward = self._prepared(("split", head.key, head.reads, output.name, of, overlay), build)
         held = dict(zip(boundary, self._run(forward, chunk, keep=True), strict=True))
@@ -236,7 +241,7 @@ class Engine:
             feeds = {**chunk, **held, f"{seed_name(output.name)}#given": seed[window]}
             results = dict(zip(backward.outputs, self._run(backward, feeds), strict=True))
             runs.append((results[RESULT], results[SCORE]))
-        return runs, backward.rewritten
+        return runs, backward.changes
 
     # ----- sessions -----
 
@@ -250,16 +255,16 @@ class Engine:
             return int(info.type.tensor_type.elem_type)
         return onnx.TensorProto.FLOAT
 
-    def _values_model(self, names: Iterable[str], given: Iterable[str] = ()) -> tuple[Sketch, dict[str, int]]:
+    def _values_model(self, names: Iterable[str], given: Iterable[str] = ()) -> tuple[Sketch, Changes]:
         sketch = cut(self.graph, names, given=set(given))
         for name in names:
             if name in sketch.inputs:
                 sketch.output(name, f"head/{name}")
             else:
                 sketch.outputs.append(name)
-        return sketch, {}
+        return sketch, NO_CHANGES
 
-    def _prepared(self, key: Hashable, build: Callable[[], tuple[Sketch, dict[str, int]]]) -> _Prepared:
+    def _prepared(self, key: Hashable, build: Callable[[], tuple[Sketch, Changes]]) -> _Prepared:
         """The session for a question, from the cache or made now; two threads never make the same one."""
         with self._lock:
             if key in self._sessions:
@@ -274,10 +279,10 @@ class Engine:
             if weights is None:
                 raise ProviderError("this Explainer is closed")
             self.bundle.require_unchanged()
-            sketch, rewritten = build()
+            sketch, changes = build()
             session = create_session(sketch.model(), weights, self.providers, threads=self.threads)
             prepared = _Prepared(
-                session, tuple(sketch.outputs), frozenset(i.name for i in session.get_inputs()), rewritten
+                session, tuple(sketch.outputs), frozenset(i.name for i in session.get_inputs()), changes
             )
             with self._lock:
                 self.provider = session.get_providers()[0]

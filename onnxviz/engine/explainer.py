@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -77,6 +78,11 @@ class Explainer:
         self.layers = LayerTable(self._bundle.manifest.layers)
 
     # ----- what is in the file -----
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self._bundle.path
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -221,7 +227,8 @@ class Explainer:
         """The gradient, with every rectifier passing back only what is positive (Springenberg 2015, arXiv:1412.6806).
 
         Which activations that concerns is stated in :mod:`onnxviz.engine.overlays`; how many were rewritten stands in
-        the result's options.
+        the result's options, which others keep their derivative in its notes. Where no rectifier lies on the way back
+        LayerError is raised: the result would be the plain gradient.
         """
         return algorithms.guided_backprop(self._question(x, target, of, output), layer=layer)
 
@@ -234,7 +241,10 @@ class Explainer:
         of: Of = "logits",
         output: str | None = None,
     ) -> Explanation:
-        """The gradient, with every rectifier replaced by its deconvnet counterpart (Zeiler 2014, arXiv:1311.2901)."""
+        """The gradient, with every rectifier replaced by its deconvnet counterpart (Zeiler 2014, arXiv:1311.2901).
+
+        Options, notes and errors are those of :meth:`guided_backprop`.
+        """
         return algorithms.deconvnet(self._question(x, target, of, output), layer=layer)
 
     def grad_cam(

@@ -1,16 +1,207 @@
-"""Guided backprop and deconvnet, against PyTorch with the rules written as hooks."""
+"""Guided backprop and deconvnet, against PyTorch with the policy written as autograd functions and as hooks."""
 
 from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import onnxviz as ov
+from onnxviz.engine import overlays
+from onnxviz.engine.cut import cut
+from onnxviz.errors import LayerError
+from onnxviz.gradient.training_ops import BODIES
 from tests.support import assert_close, model_of, normal, recorded
 
-RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish)
+methods = pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+
+# ----- every activation: a small CNN of it in ONNX, and the same in PyTorch -----
+
+
+@dataclass(frozen=True)
+class Act:
+    """An activation: its nodes from ``{x}`` to ``{y}`` in ONNX, what PyTorch computes, its gradient's operator."""
+
+    nodes: str
+    torch: object
+    gradient: str
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+ZERO = np.float32(0)
+SLOPE = np.abs(normal(6, 1, 1, seed=7)) * 0.3
+HALF, ONE, ROOT = np.float32(0.5), np.float32(1), np.float32(2**0.5)
+ERF = (
+    "{y}_s = Div({x}, root)  {y}_e = Erf({y}_s)  {y}_f = Add({y}_e, one)  "
+    "{y}_g = Mul({x}, {y}_f)  {y} = Mul({y}_g, half)"
+)
+TANH = (
+    "{y}_c = Pow({x}, three)  {y}_d = Mul({y}_c, k)  {y}_e = Add({x}, {y}_d)  {y}_f = Mul({y}_e, width)  "
+    "{y}_t = Tanh({y}_f)  {y}_u = Add({y}_t, one)  {y}_h = Mul({x}, half)  {y} = Mul({y}_h, {y}_u)"
+)
+TANH_CONSTANTS = {
+    "three": np.float32(3), "k": np.float32(0.044715), "width": np.float32((2 / np.pi) ** 0.5), "one": ONE, "half": HALF
+}  # fmt: skip
+
+RECTIFIERS = {
+    "Relu": Act("{y} = Relu({x})", F.relu, "ReluGrad"),
+    "ReLU6": Act("{y} = Clip({x}, low, high)", F.relu6, "ClipGrad", {"low": ZERO, "high": np.float32(6)}),
+    "Clip from 0": Act("{y} = Clip({x}, low)", F.relu, "ClipGrad", {"low": ZERO}),
+    "Clip from 0 to 0.4": Act(
+        "{y} = Clip({x}, low, high)",
+        lambda x: F.hardtanh(x, 0, 0.4),
+        "ClipGrad",
+        {"low": ZERO, "high": np.float32(0.4)},
+    ),
+    "LeakyRelu": Act("{y} = LeakyRelu<alpha = 0.1>({x})", lambda x: F.leaky_relu(x, 0.1), "LeakyReluGrad"),
+    "falling LeakyRelu": Act("{y} = LeakyRelu<alpha = -0.2>({x})", lambda x: F.leaky_relu(x, -0.2), "PReluGrad"),
+    "PRelu": Act(
+        "{y} = PRelu({x}, slope)", lambda x: F.prelu(x, torch.tensor(SLOPE).flatten()), "PReluGrad", {"slope": SLOPE}
+    ),
+    "ThresholdedRelu": Act(
+        "{y} = ThresholdedRelu<alpha = 0.3>({x})", lambda x: F.threshold(x, 0.3, 0.0), "ThresholdedReluGrad"
+    ),
+    "Elu": Act("{y} = Elu<alpha = 0.7>({x})", lambda x: F.elu(x, 0.7), "EluGrad"),
+    "Selu": Act("{y} = Selu({x})", F.selu, "SeluGrad"),
+    "Celu": Act("{y} = Celu<alpha = 0.6>({x})", lambda x: F.celu(x, 0.6), "CeluGrad"),
+    "SiLU": Act("{y}_s = Sigmoid({x})  {y} = Mul({x}, {y}_s)", F.silu, "QuickGeluGrad"),
+    "QuickGelu": Act(
+        "{y}_q = Mul({x}, slope)  {y}_s = Sigmoid({y}_q)  {y} = Mul({x}, {y}_s)",
+        lambda x: x * torch.sigmoid(1.702 * x),
+        "QuickGeluGrad",
+        {"slope": np.float32(1.702)},
+    ),
+    "Gelu": Act(ERF, F.gelu, "GeluGrad", {"root": ROOT, "one": ONE, "half": HALF}),
+    "Gelu (tanh)": Act(TANH, lambda x: F.gelu(x, approximate="tanh"), "FastGeluGrad", TANH_CONSTANTS),
+    "HardSwish": Act("{y} = HardSwish({x})", F.hardswish, "HardSwishGrad"),
+    "Mish": Act("{y} = Mish({x})", F.mish, "MishGrad"),
+    "Softplus": Act("{y} = Softplus({x})", F.softplus, "SoftplusGrad"),
+}
+
+OTHERS = {
+    "Sigmoid": Act("{y} = Sigmoid({x})", torch.sigmoid, "SigmoidGrad"),
+    "HardSigmoid": Act("{y} = HardSigmoid<alpha = 0.25>({x})", lambda x: (x / 4 + 0.5).clamp(0, 1), "HardSigmoidGrad"),
+    "Tanh": Act("{y} = Tanh({x})", torch.tanh, "TanhGrad"),
+    "Softsign": Act("{y} = Softsign({x})", F.softsign, "SoftsignGrad"),
+    "Softmax": Act("{y} = Softmax<axis = 1>({x})", lambda x: F.softmax(x, 1), "SoftmaxGrad_13"),
+    "LogSoftmax": Act("{y} = LogSoftmax<axis = 1>({x})", lambda x: F.log_softmax(x, 1), "LogSoftmaxGrad_13"),
+    "Shrink": Act("{y} = Shrink<lambd = 0.3, bias = 0.3>({x})", lambda x: F.softshrink(x, 0.3), "ShrinkGrad"),
+    "Clip": Act("{y} = Clip({x}, low, high)", F.hardtanh, "ClipGrad", {"low": np.float32(-1), "high": ONE}),
+}
+
+WEIGHTS = {
+    "first": normal(6, 3, 3, 3, seed=1) * 0.3, "second": normal(6, 6, 3, 3, seed=2) * 0.2, "head": normal(6, 4, seed=3)
+}  # fmt: skip
+
+
+def network(first: Act, second: Act, path):
+    """Two convolutions, each with an activation, and a linear head: its explainable file."""
+    nodes = (
+        f"a = Conv(image, first)  {first.nodes.format(x='a', y='p')}  "
+        f"b = Conv(p, second)  {second.nodes.format(x='b', y='q')}  "
+        "m = GlobalAveragePool(q)  n = Flatten(m)  scores = MatMul(n, head)"
+    )
+    model = model_of(
+        nodes, "float[N, 3, 9, 9] image", "float[N, 4] scores", {**WEIGHTS, **first.constants, **second.constants}
+    )
+    layers = ["a", "p", "b", "q", "scores"]
+    return ov.load(ov.convert(model, path / "cnn.onnx", layers=layers, quiet=True), providers="cpu", threads=1)
+
+
+class Rewritten(torch.autograd.Function):
+    """An activation with the backward pass of a method: the policy, written independently."""
+
+    @staticmethod
+    def forward(ctx, x, function, method):
+        ctx.save_for_backward(x)
+        ctx.function, ctx.method = function, method
+        return function(x)
+
+    @staticmethod
+    def backward(ctx, dy):
+        (x,) = ctx.saved_tensors
+        positive = torch.where(dy > 0, dy, 0)
+        if ctx.method == "deconvnet":
+            return positive, None, None
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(ctx.function(leaf).sum(), leaf)
+        return positive * slope, None, None
+
+
+def by_torch(x: np.ndarray, first, second) -> np.ndarray:
+    """The gradient of score 2 of the same network, with activations as given."""
+    image = torch.tensor(x, requires_grad=True)
+    weights = {name: torch.tensor(array) for name, array in WEIGHTS.items()}
+    hidden = first(torch.conv2d(image, weights["first"]))
+    hidden = second(torch.conv2d(hidden, weights["second"]))
+    (hidden.mean((2, 3)) @ weights["head"])[:, 2].sum().backward()
+    return image.grad.numpy()
+
+
+def operators(explainer: ov.Explainer, method: str | None) -> Counter[str]:
+    """How often each operator stands in the backward pass that a question runs."""
+    sketch = cut(explainer._engine.graph, ["grad/image"], live=["seed/scores"])
+    if method:
+        overlays.apply_overlay(sketch, method, "image")
+    return Counter(node.op_type for node in sketch.backward)
+
+
+@pytest.mark.parametrize("name", RECTIFIERS)
+def test_every_rectifier(name, tmp_path):
+    act, x = RECTIFIERS[name], normal(4, 3, 9, 9, seed=4)
+    with network(act, act, tmp_path) as ex:
+        plain = operators(ex, None)
+        assert (plain[act.gradient], plain["Relu"]) == (2, 0)
+        for method, left in (("guided_backprop", 2), ("deconvnet", 0)):
+            found = ex.explain(x, method, 2)
+            assert found.options["rewritten"] == {act.gradient: 2}
+            assert found.notes == ()
+            expected = by_torch(x, *[lambda a, method=method: Rewritten.apply(a, act.torch, method)] * 2)
+            assert_close(found, expected)
+            assert np.abs(ex.gradient(x, 2).values - expected).max() > 0.01 * np.abs(expected).max()
+            counts = operators(ex, method)
+            assert (counts[act.gradient], counts["Relu"]) == (left, 2)
+            assert counts - Counter({"Relu": 2, act.gradient: left}) == plain - Counter({act.gradient: 2})
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_rectifier_keeps_its_derivative_and_the_result_says_so(name, tmp_path):
+    relu, act, x = RECTIFIERS["Relu"], OTHERS[name], normal(4, 3, 9, 9, seed=5)
+    with network(relu, act, tmp_path) as ex:
+        for method in ("guided_backprop", "deconvnet"):
+            found = ex.explain(x, method, 2)
+            assert found.options["rewritten"] == {"ReluGrad": 1}
+            (note,) = found.notes
+            assert note.endswith(f": {name} ×1")
+            assert note in repr(found)
+            assert_close(found, by_torch(x, lambda a, method=method: Rewritten.apply(a, F.relu, method), act.torch))
+            assert operators(ex, method)[act.gradient] == 1
+            with pytest.raises(LayerError, match=rf"{method} .* between 'p' and the score .*\(only {name} ×1\)"):
+                ex.explain(x, method, 2, layer="p")
+        assert ex.gradient(x, 2).notes == ()
+
+
+def test_every_activation_s_gradient_is_decided_about():
+    """The table names what exists, and nothing of the bodies of activations is forgotten."""
+    decided = overlays.RECTIFIERS.keys() | overlays.OTHERS.keys()
+    assert not overlays.RECTIFIERS.keys() & overlays.OTHERS.keys()
+    assert decided <= BODIES.keys()
+    families = ("activation", "recurrent")
+    assert decided == {name for name, (_, body) in BODIES.items() if body.__module__.rpartition(".")[2] in families}
+    assert {act.gradient for act in RECTIFIERS.values()} == overlays.RECTIFIERS.keys()
+    recurrent = {"LSTMGrad", "GRUGrad", "RNNGrad"}
+    assert {act.gradient for act in OTHERS.values()} - {"ClipGrad"} == overlays.OTHERS.keys() - recurrent
+
+
+# ----- networks from PyTorch, with hooks on their modules -----
+
+MODULES = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.GELU, nn.Hardswish)
 
 
 def guided(_module, dy):
@@ -25,7 +216,7 @@ def deconvnet(_module, _dx, dy):
 
 def rewritten(subject, rule: str) -> np.ndarray:
     """The gradient of a head's unit by autograd, where every rectifier passes it back by another rule."""
-    modules = [m for m in subject.model.modules() if isinstance(m, RECTIFIERS)]
+    modules = [m for m in subject.model.modules() if isinstance(m, MODULES)]
     if rule == "guided_backprop":
         handles = [m.register_full_backward_pre_hook(guided) for m in modules]
     else:
@@ -38,7 +229,7 @@ def rewritten(subject, rule: str) -> np.ndarray:
     return gradient.numpy()
 
 
-@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+@methods
 @pytest.mark.parametrize("name", ["cnn", "volume", "rectifiers"])
 def test_the_backward_pass_of_rectifiers_is_rewritten(subjects, name, method):
     subject = subjects(name)
@@ -52,42 +243,36 @@ REWRITTEN = {
     "cnn": {"ReluGrad": 2},
     "volume": {"ReluGrad": 1},
     "mixed": {"GeluGrad": 1},
-    "classifier": {},
     "rectifiers": {
         "ReluGrad": 1, "ClipGrad": 1, "LeakyReluGrad": 1, "QuickGeluGrad": 1, "GeluGrad": 1, "HardSwishGrad": 1,
     },
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+@methods
 @pytest.mark.parametrize("name", REWRITTEN)
 def test_the_result_says_what_was_rewritten(subjects, name, method):
-    assert subjects(name).explainer.explain(subjects(name).x(), method, 1).options["rewritten"] == REWRITTEN[name]
-    several = subjects(name).explainer.explain(subjects(name).x(), method, [[1, 0]])
-    assert several.options["rewritten"] == REWRITTEN[name]
+    subject = subjects(name)
+    notes = ("no rectifiers, so with their plain derivative: Clip ×1, Sigmoid ×1",) if name == "rectifiers" else ()
+    for target in (1, [[1, 0]]):
+        found = subject.explainer.explain(subject.x(), method, target)
+        assert found.options["rewritten"] == REWRITTEN[name]
+        assert found.notes == notes
 
 
-def test_only_what_lies_behind_the_layer_is_rewritten(cnn):
-    assert cnn.explainer.guided_backprop(cnn.x(), 1, layer="features.1").options["rewritten"] == {"ReluGrad": 1}
-    assert cnn.explainer.guided_backprop(cnn.x(), 1, layer="features.3").options["rewritten"] == {}
+@methods
+def test_only_what_lies_behind_the_layer_counts(cnn, method):
+    ask = getattr(cnn.explainer, method)
+    assert ask(cnn.x(), 1, layer="features.1").options["rewritten"] == {"ReluGrad": 1}
+    with pytest.raises(LayerError, match=r"between 'features.3' and the score there is none .*no known activation"):
+        ask(cnn.x(), 1, layer="features.3")
 
 
-def test_without_rectifiers_guided_backprop_is_the_gradient(subjects):
-    ex, x = subjects("classifier").explainer, subjects("classifier").x()
-    assert_close(ex.guided_backprop(x, 1), ex.gradient(x, 1).values, bar=0)
-    assert_close(ex.deconvnet(x, 1), ex.gradient(x, 1).values, bar=0)
-
-
-@pytest.mark.parametrize(("low", "rewritten"), [(0.0, {"ClipGrad": 1}), (-1.0, {})])
-def test_a_clip_is_a_rectifier_only_from_zero_on(tmp_path, low, rewritten):
-    weights = {"w": normal(4, 5), "m": normal(5, 2, seed=1), "low": np.float32(low), "high": np.float32(6)}
-    model = model_of(
-        "h = MatMul(x, w)  a = Clip(h, low, high)  y = MatMul(a, m)", "float[N, 4] x", "float[N, 2] y", weights
-    )
-    ex = ov.load(ov.convert(model, tmp_path / "clip.onnx", quiet=True))
-    found, x = ex.guided_backprop(normal(6, 4), 1), torch.tensor(normal(6, 4))
-    assert found.options["rewritten"] == rewritten
-    dy = torch.tensor(weights["m"][:, 1]).expand(6, 5)
-    h = x @ torch.tensor(weights["w"])
-    dh = (dy.clamp(min=0) if low == 0 else dy) * ((h >= low) & (h <= 6))
-    assert_close(found, (dh @ torch.tensor(weights["w"]).T).numpy())
+@methods
+def test_a_network_of_gates_is_refused(subjects, method):
+    subject = subjects("classifier")
+    for target in (1, [[1, 0]]):
+        with pytest.raises(
+            LayerError, match=r"between 'table' .*\(only Tanh ×1\).*the plain gradient. Ask for gradient"
+        ):
+            getattr(subject.explainer, method)(subject.x(), target)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import onnxviz as ov
+from onnxviz.errors import LayerError
 from tests.models.comparison import assert_gradients, difference
 from tests.models.models import Varied
 
@@ -94,10 +95,11 @@ def test_is_not_the_gradient(converted, method):
 
 
 @methods
-def test_gates_keep_their_derivative(tmp_path, method):
+def test_gates_alone_are_refused(tmp_path, method):
     model = nn.Sequential(nn.Linear(6, 8), nn.Sigmoid(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
     x = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
-    with ov.load(ov.convert(model, tmp_path / "gates.onnx", example=x, quiet=True), providers="cpu") as explainer:
-        found = explainer.explain(x, method, 1)
-    assert found.options["rewritten"] == {}
-    assert_gradients(found.values, of_classes(model, x, np.full(4, 1)))
+    with (
+        ov.load(ov.convert(model, tmp_path / "gates.onnx", example=x, quiet=True), providers="cpu") as explainer,
+        pytest.raises(LayerError, match=r"Tanh ×1, Sigmoid ×1.*the plain gradient"),
+    ):
+        explainer.explain(x, method, 1)

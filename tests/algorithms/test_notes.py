@@ -1,0 +1,38 @@
+"""What a result says about itself stands where it is read: in the text, below the picture, in the saved file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnxviz.explanation import Explanation
+
+NOTE = "no rectifiers, so with their plain derivative: Sigmoid ×16, Softmax ×2"
+
+
+@pytest.fixture
+def explanation():
+    values = np.random.default_rng(0).random((1, 3, 8, 8))
+    return Explanation(values, ("batch", "channel", "spatial", "spatial"), "guided_backprop", notes=[NOTE])
+
+
+def test_in_the_text(explanation):
+    assert repr(explanation).endswith(f"; {NOTE}>")
+    assert NOTE in explanation._repr_html_()
+
+
+def test_below_the_picture(explanation):
+    below = explanation.plot().get_supxlabel()
+    assert below.split() == NOTE.split()
+    assert "\n" in below, "the picture is narrower than the note"
+    bare = Explanation(explanation.values, explanation.axes, "gradient")
+    assert bare.plot().get_supxlabel() == ""
+
+
+def test_in_the_saved_file(explanation, tmp_path):
+    explanation.save(tmp_path / "e.npz")
+    assert Explanation.load(tmp_path / "e.npz").notes == (NOTE,)
+
+
+def test_in_what_is_made_of_it(explanation):
+    assert explanation.normalize().notes == explanation.resize(4).notes == (NOTE,)
