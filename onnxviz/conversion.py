@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,21 +34,28 @@ def convert(
     classes: Sequence[str] | None = None,
     gradient: GradientChoice = True,
     external_data: bool | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
     quiet: bool = False,
 ) -> Path:
     """Convert a model once into an explainable ONNX file, and check the file against the model.
 
     Args:
-        model: a ``torch.nn.Module``, a ``torch.export.ExportedProgram``, or the path of a ``.pt2`` or ``.onnx`` file.
+        model: a ``keras.Model`` (on TensorFlow), a ``torch.nn.Module``, a ``torch.export.ExportedProgram``, or the path
+            of a ``.keras``, ``.h5``, ``.hdf5``, ``.pt2`` or ``.onnx`` file.
         path: where the file goes; an existing one is replaced only by a file that passed the check.
         example: inputs that the model accepts: an array, a tuple of positional inputs, or a dict by name. A
-            PyTorch module needs it, as do integer inputs and inputs of unknown size; otherwise N(0, 1) is drawn.
+            PyTorch module and a subclassed Keras model need it, as do integer inputs and inputs of unknown size;
+            otherwise N(0, 1) is drawn.
         layers: names or patterns (``"features.*"``) of the layers to tap; None is all of them.
         input: how pictures become inputs (:class:`onnxviz.ImageInput`); travels with the file.
         classes: the names of the classes, by index.
         gradient: True builds the gradient graph and refuses a model with an operator that has no rule; ``"available"``
             explains what lies behind such operators and says in the layer table what does not; False builds none.
         external_data: weights in ``<name>.<hash>.data`` beside the file. None does so above 2 GiB only.
+        custom_objects: name → class or function of what Keras does not know in a ``.keras`` or ``.h5`` file.
+        trust_code: run Python code that the file of a Keras model contains (Lambda layers). Only for files whose origin
+            you trust; False refuses them.
         quiet: do not print the line of residuals.
 
     Returns:
@@ -73,7 +80,7 @@ def convert(
     final = Path(path)
     with bundle.staged(final) as draft, _steps() as step:
         step("exporting")
-        source = _source(model, example=example, layers=layers)
+        source = source_of(model, custom_objects, trust_code, example=example, layers=layers)
         source.versions |= {"onnxviz": __version__, "onnx": version("onnx"), "onnx-ir": version("onnx-ir")}
         step("building the gradient graph")
         graph, manifest = explainable.explain(
@@ -101,20 +108,21 @@ def summary(path: Path, manifest: Manifest, notes: Sequence[str] = ()) -> str:
     return "\n".join([line, *(f"  note: {note}" for note in notes)])
 
 
-def _source(model: Any, *, example: Any, layers: Sequence[str] | str | None) -> Source:
+def source_of(
+    model: Any, custom_objects: Mapping[str, Any] | None, trust_code: bool, **arguments: Any
+) -> Source:
     kind = _kind(model)
+    if kind == "keras":
+        arguments |= {"custom_objects": custom_objects, "trust_code": trust_code}
+    elif custom_objects is not None or trust_code:
+        raise OptionError("custom_objects= and trust_code= are for files of Keras models")
     try:
         converter = importlib.import_module(_CONVERTERS[kind])
     except ModuleNotFoundError as error:
-        if kind == "keras" and error.name == "onnxviz_keras":
-            raise UnsupportedModelError(
-                "this release of onnxviz converts PyTorch models and .onnx files; export the Keras model to ONNX "
-                "(model.export('model.onnx', format='onnx')) and convert that file"
-            ) from error
         raise MissingDependencyError(
             f"converting this model needs {error.name!r}, which is not installed: pip install 'onnxviz[{kind}]'"
         ) from error
-    result: Source = converter.source(model, example=example, layers=layers)
+    result: Source = converter.source(model, **arguments)
     return result
 
 
@@ -146,7 +154,7 @@ def _kind(model: Any) -> str:
         return "onnx"
     raise UnsupportedModelError(
         f"a {type(model).__module__}.{type(model).__qualname__} is not a model that onnxviz takes: pass a "
-        f"torch.nn.Module, a torch.export.ExportedProgram, or the path of an .onnx or .pt2 file"
+        f"keras.Model, a torch.nn.Module, a torch.export.ExportedProgram, or the path of a file: {', '.join(_BY_SUFFIX)}"
     )
 
 

@@ -6,12 +6,15 @@ A converter (``converters/onnxviz_torch``, ``converters/onnxviz_keras``, ``onnxv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from onnxviz.errors import LayerError, nearest
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -22,6 +25,9 @@ Request = tuple[Mapping[str, Array], Sequence[str]]
 
 BATCH = "N"
 """The name of the symbolic batch dimension, always axis 0 of an input."""
+
+WIDENED = "the model is bfloat16: the file computes in float32, with the weights' bfloat16 values"
+"""The note on a bfloat16 model: numpy has no such type, and ONNX Runtime's CPU next to no kernels."""
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,28 @@ class Source:
 def seeded(shape: Sequence[int], dtype: npt.DTypeLike = np.float32, *, seed: int = 0) -> Array:
     """Numbers from N(0, 1) of the given shape: what a model is fed when the user gave no example."""
     return np.random.default_rng(seed).standard_normal(tuple(shape)).astype(dtype)
+
+
+def selected(layers: str | Sequence[str] | None, computed: Mapping[str, str], known: Collection[str]) -> list[str]:
+    """The taps that the user's ``layers`` ask for.
+
+    Args:
+        layers: names or patterns of layers; None asks for all. All calls and all parts of a layer's output belong to it.
+        computed: tap → name of its layer.
+        known: names of all layers, computed or not.
+
+    Raises:
+        LayerError: a name or pattern that nothing computed has.
+    """
+    if layers is None:
+        return list(computed)
+    patterns = [layers] if isinstance(layers, str) else list(layers)
+    for pattern in patterns:
+        if not any(_fits(pattern, pair) for pair in computed.items()):
+            what = "is in the model, but a call computes no tensor with it" if pattern in known else "is unknown"
+            raise LayerError(f"layer {pattern!r} {what}{nearest(pattern, {*computed, *computed.values()})}")
+    return [tap for tap, layer in computed.items() if any(_fits(pattern, (tap, layer)) for pattern in patterns)]
+
+
+def _fits(pattern: str, names: Iterable[str]) -> bool:
+    return any(name == pattern or fnmatchcase(name, pattern) for name in names)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from os import PathLike
 
 import torch
 from torch import nn
 
-from onnxviz.errors import InputError, LayerError, UnsupportedModelError, nearest
-from onnxviz.source import Source, Tap
+from onnxviz.errors import InputError, UnsupportedModelError
+from onnxviz.source import Source, Tap, selected
 from onnxviz_torch import program
 from onnxviz_torch.export import export
 from onnxviz_torch.reference import TorchReference, as_array
@@ -46,7 +45,8 @@ def source(model: Model, *, example: Example | None = None, layers: str | Sequen
         subject, inputs = _subject(model, example)
         with laid_open(subject.model):
             outputs, computed = _rehearse(subject, inputs)
-            taps = _selected(computed, layers, subject)
+            own = {tap: subject.names[module] for tap, module in computed.items()}
+            taps = selected(layers, own, subject.names.values())
             (graph, values), notes = export(subject, inputs, taps)
     assert len(values) == len(outputs) + len(taps)
     layer_values = zip(taps, values[len(outputs) :], strict=True)
@@ -58,7 +58,7 @@ def source(model: Model, *, example: Example | None = None, layers: str | Sequen
         versions=_versions(subject.model),
         example={name: as_array(tensor) for name, tensor in inputs.items()},
         reference=TorchReference(subject, tuple(taps)),
-        notes=notes,
+        notes=[*subject.notes, *notes],
     )
 
 
@@ -90,25 +90,6 @@ def _rehearse(subject: Subject, inputs: Mapping[str, torch.Tensor]) -> tuple[lis
         message = "the model returns no float or integer tensor (looked for in tuples, lists and mappings)"
         raise UnsupportedModelError(message)
     return outputs, recorder.modules
-
-
-def _selected(computed: Mapping[str, nn.Module], layers: str | Sequence[str] | None, subject: Subject) -> list[str]:
-    """The taps whose own name or whose module's name matches a name or pattern."""
-    if layers is None:
-        return list(computed)
-    patterns = [layers] if isinstance(layers, str) else list(layers)
-    names = {tap: (tap, subject.names[module]) for tap, module in computed.items()}
-    for pattern in patterns:
-        if not any(_matches(pattern, pair) for pair in names.values()):
-            is_idle = pattern in subject.names.values()
-            what = "is in the model, but a call computes no tensor with it" if is_idle else "is unknown"
-            message = f"layer {pattern!r} {what}{nearest(pattern, {name for pair in names.values() for name in pair})}"
-            raise LayerError(message)
-    return [tap for tap, pair in names.items() if any(_matches(pattern, pair) for pattern in patterns)]
-
-
-def _matches(pattern: str, names: Iterable[str]) -> bool:
-    return any(name == pattern or fnmatchcase(name, pattern) for name in names)
 
 
 def _described(module: nn.Module, subject: Subject) -> tuple[str, int]:

@@ -105,11 +105,15 @@ class Weights:
         """Give a session these weights: on the CPU it reads the largest where they lie, others it maps from the file.
 
         Only weights of matrix products and embeddings are shared: onnxruntime rewrites others in place at times (it
-        transposes a constant rather than its partner), and would then compute with the shared, unchanged one.
+        transposes a constant rather than its partner), and would then compute with the shared, unchanged one. Weights
+        that are in no file are all shared: they are those of a graph that runs once, as it stands.
         """
         names = [t.name for t in model.graph.initializer if t.name in self.arrays]
         if self.folder is None:
+            # The first call tells where the tensors are, the second that the session may use them without a copy.
             options.add_external_initializers(names, [self._value(name) for name in names])
+            for name in names:
+                options.add_initializer(name, self._value(name))
         elif on_cpu:
             fixed = _used_only(model.graph.node, {("Gemm", 0), ("Gemm", 1), ("Gather", 0)})
             for name in names:
@@ -142,6 +146,8 @@ def create_session(
 ) -> onnxruntime.InferenceSession:
     """A session for ``model``, whose large weights are external tensors found in ``weights``.
 
+    With ``optimize=False`` the graph is run as it stands, in memory that goes back to the system.
+
     Raises:
         ProviderError: the first provider could not be started (onnxruntime would go on with the CPU).
     """
@@ -150,11 +156,14 @@ def create_session(
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    if not optimize:
+    if optimize:
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    else:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    _share_arena()
-    options.add_session_config_entry("session.use_env_allocators", "1")
+        options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # integer kernels would round otherwise
     if weights.nbytes > PREPACK_LIMIT:
         options.add_session_config_entry("session.disable_prepacking", "1")
     if weights.folder is not None:

@@ -67,9 +67,10 @@ def _described(node: ir.Node) -> Hashable:
 
 def _should_fold(node: ir.Node) -> bool | None:
     """What differs from the default: a ConstantOfShape that fills bookkeeping (pads) and no weight is folded; an
-    Identity, which stands only where a constant is an output, is not; what replaces a weight is, at any size.
+    Identity, which stands only where a constant is an output, is not; what replaces a weight is, at any size. Of
+    several outputs the library folds none, and says so aloud.
     """
-    if node.op_type == "Identity":
+    if node.op_type == "Identity" or len(node.outputs) > 1:
         return False
     if node.op_type == "ConstantOfShape" and node.inputs[0] is not None:
         shape = node.inputs[0].const_value
