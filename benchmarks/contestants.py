@@ -1,7 +1,7 @@
-"""Who takes part: onnxviz, the network's own forward pass, and the same methods in PyTorch.
+"""Who takes part: onnxviz, the network's own forward pass, and the same methods in PyTorch and TensorFlow.
 
-All take numpy arrays and return numpy arrays. Captum and pytorch-grad-cam take part where they are installed; each
-method's published formula in plain PyTorch always does.
+All take numpy arrays and return numpy arrays. Captum, pytorch-grad-cam and Keras take part where they are installed;
+each method's published formula in plain PyTorch always does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ import onnxviz as ov
 from benchmarks.measure import Array, Contestants
 from benchmarks.networks import NETWORKS, build
 from onnxviz_torch.quiet import quiet
+
+if TYPE_CHECKING:
+    from benchmarks.keras_side import Twin
 
 Classes = npt.NDArray[np.int64]
 
@@ -41,12 +44,14 @@ class Prepared:
         layer: the module that Grad-CAM looks at, and its name.
         explainer: its explainable file.
         forward: its plain export.
+        twin: the same in Keras, where there is such a twin and Keras is installed.
     """
 
     model: nn.Module
     layer: tuple[str, nn.Module]
     explainer: ov.Explainer
     forward: onnxruntime.InferenceSession
+    twin: Twin | None = None
 
 
 def prepare(name: str, folder: Path, *, provider: str, threads: int) -> Prepared:
@@ -57,7 +62,12 @@ def prepare(name: str, folder: Path, *, provider: str, threads: int) -> Prepared
     explainer = ov.load(folder / f"{name}.onnx", providers=provider, threads=threads)
     forward = plain_session(model, example, folder / f"{name}_plain.onnx", provider=provider, threads=threads)
     model = model.to(provider).requires_grad_(requires_grad=False)
-    return Prepared(model, (network.layer, model.get_submodule(network.layer)), explainer, forward)
+    twin = None
+    if network.twin is not None and importlib.util.find_spec("keras"):
+        from benchmarks import keras_side
+
+        twin = keras_side.prepare(network.twin, folder / f"{name}_keras.onnx", provider=provider, threads=threads)
+    return Prepared(model, (network.layer, model.get_submodule(network.layer)), explainer, forward, twin)
 
 
 def plain_session(
@@ -90,6 +100,10 @@ def contestants(prepared: Prepared, method: str, x: Array, classes: Classes) -> 
     for other, function in OTHERS[method].items():
         if takes_part(other, method, prepared.model):
             found[other] = partial(function, prepared, x, classes)
+    if prepared.twin is not None:
+        from benchmarks import keras_side
+
+        found |= keras_side.contestants(prepared.twin, method, x, classes)
     return found
 
 

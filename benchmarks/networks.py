@@ -1,14 +1,31 @@
-"""The networks that are timed: name → module, shape of one input, and the layer that Grad-CAM looks at."""
+"""The networks that are timed: in PyTorch, and some of them in Keras with the same weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 import zoo
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class KerasNetwork:
+    """The twin in Keras.
+
+    Attributes:
+        build: makes the model.
+        layer: the layer whose output Grad-CAM weighs.
+    """
+
+    build: Callable[[], keras.Model]
+    layer: str
 
 
 @dataclass(frozen=True)
@@ -19,11 +36,13 @@ class Network:
         build: makes the module; its weights are real or random, which changes no time.
         shape: of one input.
         layer: the module whose output Grad-CAM weighs, its last convolutional one.
+        twin: the same network with the same weights in Keras.
     """
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
     layer: str
+    twin: KerasNetwork | None = None
 
 
 class Vgg16(nn.Module):
@@ -81,12 +100,26 @@ def small() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), *head)
 
 
+def small_keras() -> keras.Model:
+    """The same in Keras, with its weights."""
+    from keras import Input, Sequential, layers
+
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(10)]
+    convolutions = [layers.Conv2D(16, 3, strides=2), layers.ReLU(), layers.Conv2D(16, 3), layers.ReLU(name="last")]
+    model = Sequential([Input((32, 32, 3)), *convolutions, *head])
+    arrays = [parameter.detach().numpy() for parameter in build("small").parameters()]
+    model.set_weights([array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T for array in arrays])
+    return model
+
+
+SQUEEZENET_TWIN = KerasNetwork(lambda: zoo.squeezenet_keras()[0], "conv10")
+
 NETWORKS = {
-    "squeezenet": Network(lambda: zoo.squeezenet()[0], (3, 227, 227), "conv10"),
+    "squeezenet": Network(lambda: zoo.squeezenet()[0], (3, 227, 227), "conv10", SQUEEZENET_TWIN),
     "efficientnet_lite0": Network(lambda: zoo.efficientnet_lite0()[0], (3, 224, 224), "_bn1"),
     "resnet18": Network(resnet18, (3, 224, 224), "model.resnet.encoder.stages.3"),
     "vgg16": Network(Vgg16, (3, 224, 224), "features.29"),
-    "small": Network(small, (3, 32, 32), "3"),
+    "small": Network(small, (3, 32, 32), "3", KerasNetwork(small_keras, "last")),
 }
 
 

@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.measure import Quartiles, ratio
 
-PACKAGES = ("onnxviz", "onnxruntime", "onnxruntime-gpu", "torch", "captum", "grad-cam", "numpy")
+PACKAGES = ("onnxviz", "onnxruntime", "onnxruntime-gpu", "torch", "captum", "grad-cam", "keras", "tensorflow", "numpy")
+OTHERS = ("torch", "captum", "pytorch-grad-cam", "from Keras", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ def surroundings(*, provider: str, threads: int) -> dict[str, Any]:
 
 def table(rows: Sequence[Row], where: dict[str, Any]) -> str:
     """The rows in Markdown."""
-    others = [name for name in ("torch", "captum", "pytorch-grad-cam") if any(name in row.seconds for row in rows)]
+    others = [name for name in OTHERS if any(name in row.seconds for row in rows)]
     heads = ["model", "batch", "method", "onnxviz, ms", "onnxviz / forward", *(f"{name} / onnxviz" for name in others)]
     lines = [heads, ["---"] * len(heads), *(row.cells(others) for row in rows)]
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
     note = (
         f"{where['date']}; {where['processor']}, {where['cores']} cores, {where['threads']} threads, on "
         f"{where['device']}; Python {where['python']}, {versions}. Medians of interleaved rounds, with quartiles; "
-        f"forward is the plain export on ONNX Runtime."
+        f"forward is the plain export on ONNX Runtime, from Keras is onnxviz on the file of the Keras twin."
     )
     return "\n".join([*("| " + " | ".join(cells) + " |" for cells in lines), "", note])
 

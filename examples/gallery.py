@@ -1,4 +1,4 @@
-"""Convert three real networks, explain them where no framework can be imported, and write a page: `make demo`.
+"""Convert real networks, explain them where no framework can be imported, and write a page: `make demo`.
 
 Usage: python examples/gallery.py [folder], by default demo/.
 """
@@ -19,7 +19,7 @@ import zoo
 
 
 def convert_classifier(build: Callable[[], tuple[Any, ov.ImageInput]], path: Path) -> None:
-    """An image classifier from PyTorch."""
+    """An image classifier from PyTorch or Keras."""
     model, image_input = build()
     photo = zoo.photos()["chelsea"]
     ov.convert(model, path, example=image_input.read(photo), input=image_input, classes=zoo.class_names())
@@ -32,7 +32,8 @@ def convert_swift_f0(path: Path) -> None:
 
 CONVERSIONS: dict[str, Callable[[Path], None]] = {
     "efficientnet-lite0.onnx": partial(convert_classifier, zoo.efficientnet_lite0),
-    "squeezenet1.1.onnx": partial(convert_classifier, zoo.squeezenet),
+    "squeezenet1.1-keras.onnx": partial(convert_classifier, zoo.squeezenet_keras),
+    "squeezenet1.1-pytorch.onnx": partial(convert_classifier, zoo.squeezenet),
     "swift-f0.onnx": convert_swift_f0,
 }
 """File → what writes it, in the order that gallery_explain.main takes them."""

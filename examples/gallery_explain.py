@@ -2,146 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from matplotlib.figure import Figure
-from tqdm import tqdm
+import numpy.typing as npt
 
 import onnxviz as ov
 import zoo
-from gallery_page import Plate, Section, page
-from onnxviz.image import Pixels
+from gallery_page import Section, page
+from gallery_plates import Gallery, Subject, features, pair, single
 
+EFFICIENTNET = Subject("EfficientNet-Lite0", zoo.LITE0_INPUT, early="_swish", late="_bn1")
+PYTORCH_TWIN = Subject("SqueezeNet 1.1", zoo.SQUEEZENET_INPUT, early="relu1", late="fire9.concat")
+KERAS_TWIN = replace(PYTORCH_TWIN, image_input=replace(zoo.SQUEEZENET_INPUT, layout="NHWC"), late="fire9_concat")
 
-@dataclass(frozen=True)
-class Subject:
-    """A network of the gallery: what of it is shown."""
-
-    title: str
-    text: str
-    image_input: ov.ImageInput
-    early: str
-    late: str
-
-
-EFFICIENTNET = Subject(
-    "EfficientNet-Lite0",
-    "4.7 million parameters, ImageNet, converted from PyTorch. Its activations are ReLU6.",
-    zoo.LITE0_INPUT,
-    early="_swish",
-    late="_bn1",
-)
-SQUEEZENET = Subject(
-    "SqueezeNet 1.1",
-    "1.2 million parameters, ImageNet, converted from PyTorch.",
-    zoo.SQUEEZENET_INPUT,
-    early="relu1",
-    late="fire9.concat",
-)
+EFFICIENTNET_TEXT = "4.7 million parameters, ImageNet, converted from PyTorch. Its activations are ReLU6."
 READING = """Saliency: the pixels that would change the score most, dark is strong. Photo × saliency: the photo where
 the saliency is above its 10th percentile, in full above its 90th. Guided backprop: the colours that speak for the
 class, grey is zero. Grad-CAM: where in the last convolution the evidence lies."""
+TWINS_TEXT = """1.2 million parameters, ImageNet. The same weights were loaded into a Keras model, which keeps its
+channels last, and into a PyTorch module, which keeps them first; both were converted. The upper rows are from Keras's
+file, the lower ones from PyTorch's; the pairs and the features are from Keras's."""
+
 SINGLES = ("chelsea", "coffee", "china", "siamese")
 PAIRS = (("chelsea", "coffee"), ("camera", "persian"))
-CLASSES = {"chelsea": 285, "coffee": 967, "camera": 872, **zoo.CATS}
+PLATES = 2 * (len(SINGLES) + len(PAIRS) + 1) + 1
 
 
-class Gallery:
-    """Pictures written into a folder, with their captions collected into sections."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.sections: list[Section] = []
-        self.steps = tqdm(total=2 * (1 + len(SINGLES) + len(PAIRS)) + 1, desc="explaining", unit="plate")
-
-    def figure(self, name: str, figure: Figure, caption: str, top: Sequence[tuple[str, float]] = ()) -> Plate:
-        """Write a figure and return its plate."""
-        figure.savefig(self.folder / f"{name}.png", dpi=110)
-        self.steps.update()
-        return Plate(f"{name}.png", caption, tuple(top))
-
-
-def relief(explanation: ov.Explanation, image_input: ov.ImageInput) -> Pixels:
-    """A gradient like the input as pixels (N, H, W, 3): grey is zero, the ends are its 99.5th percentile."""
-    grey_is_zero = replace(image_input, scale=1 / 127.5, mean=1.0, std=1.0)
-    return grey_is_zero.pixels(explanation.normalize(99.5).values)
-
-
-def top_five(ex: Any, x: Any) -> list[tuple[str, float]]:
-    """Names and scores of the five classes that score highest for one sample."""
-    return [(name, score) for _, name, score in ex.top(x, k=5)[0]]
-
-
-def features(gallery: Gallery, ex: Any, subject: Subject) -> Plate:
-    """The channels of an early layer."""
-    x = subject.image_input.read(zoo.photos()["chelsea"])
-    maps = ex.features(x, layers=[subject.early])[subject.early][0]
-    figure = ov.plot.feature_maps(maps, most=32, columns=8, shared=False)
-    caption = f"Feature maps of {subject.early}, the first 32 of {len(maps)} channels, each on its own scale."
-    return gallery.figure(f"{subject.title}-features".replace(" ", "-"), figure, caption)
-
-
-def single(gallery: Gallery, ex: Any, subject: Subject, name: str) -> Plate:
-    """One photo: saliency, guided backprop and Grad-CAM of the class that scores highest."""
-    pixels = subject.image_input.fit(zoo.photos()[name])
-    x = subject.image_input.encode(pixels)
-    guided = relief(ex.guided_backprop(x), subject.image_input)
-    saliency = ex.saliency(x)
-    figure = columns(
-        {
-            "input": pixels,
-            "saliency": 255 - cv2.cvtColor(heat(saliency), cv2.COLOR_GRAY2RGB),
-            "photo × saliency": saliency.overlay(pixels, mode="multiply")[0],
-            "guided backprop": guided[0],
-            f"Grad-CAM at {subject.late}": ex.grad_cam(x, layer=subject.late).overlay(pixels)[0],
-        }
-    )
-    caption = f"{name}, explained for the class on top."
-    return gallery.figure(f"{subject.title}-{name}".replace(" ", "-"), figure, caption, top_five(ex, x))
-
-
-def heat(explanation: ov.Explanation) -> Pixels:
-    """A map (1, H, W) as grey values (H, W): white at its 99th percentile."""
-    return np.rint(255 * explanation.normalize(99).values[0]).astype(np.uint8)
-
-
-def columns(pictures: Mapping[str, Pixels]) -> Figure:
-    """Pictures beside each other."""
-    figure = Figure(figsize=(2.6 * len(pictures), 2.9), layout="constrained")
-    for axes, (title, pixels) in zip(figure.subplots(1, len(pictures)), pictures.items(), strict=True):
-        axes.imshow(pixels)
-        axes.set_title(title, fontsize=9)
-        axes.set_axis_off()
-    return figure
-
-
-def pair(gallery: Gallery, ex: Any, subject: Subject, left: str, right: str) -> Plate:
-    """Two photos side by side, each class explained: its map must lie on its own half."""
-    photos = zoo.photos()
-    pixels = zoo.side_by_side(photos[left], photos[right], subject.image_input)
-    x = subject.image_input.encode(pixels)
-    explanation = ex.grad_cam(x, target=[[CLASSES[left], CLASSES[right]]], layer=subject.late)
-    caption = (
-        f"{left} and {right} side by side, Grad-CAM for the class of each half, from one forward pass. The numbers "
-        "over the maps are the classes' logits, those at the colour bars Grad-CAM's own."
-    )
-    name = f"{subject.title}-{left}-{right}".replace(" ", "-")
-    return gallery.figure(name, explanation.plot(pixels), caption, top_five(ex, x))
-
-
-def explain_classifier(gallery: Gallery, subject: Subject, path: Path) -> dict[str, Any]:
-    """All plates of an image classifier. Returns the residuals that its conversion measured."""
+def explain_efficientnet(gallery: Gallery, path: Path) -> dict[str, Any]:
+    """A network from PyTorch. Returns the residuals that its conversion measured, as do the others."""
     with ov.load(path) as ex:
-        plates = [single(gallery, ex, subject, name) for name in SINGLES]
-        plates += [pair(gallery, ex, subject, left, right) for left, right in PAIRS]
-        plates.append(features(gallery, ex, subject))
-        gallery.sections.append(Section(subject.title, f"{subject.text} {READING}", tuple(plates)))
+        plates = [single(gallery, {"": (ex, EFFICIENTNET)}, name) for name in SINGLES]
+        plates += [pair(gallery, ex, EFFICIENTNET, left, right) for left, right in PAIRS]
+        plates.append(features(gallery, ex, EFFICIENTNET))
+        gallery.sections.append(Section(EFFICIENTNET.title, f"{EFFICIENTNET_TEXT} {READING}", tuple(plates)))
         return dict(ex.residuals)
+
+
+def explain_twins(gallery: Gallery, keras_path: Path, pytorch_path: Path) -> list[dict[str, Any]]:
+    """The same network from two frameworks, side by side, and by how much they differ."""
+    with ov.load(keras_path) as last, ov.load(pytorch_path) as first:
+        files = {"from Keras": (last, KERAS_TWIN), "from PyTorch": (first, PYTORCH_TWIN)}
+        plates = [single(gallery, files, name) for name in SINGLES]
+        plates += [pair(gallery, last, KERAS_TWIN, left, right) for left, right in PAIRS]
+        plates.append(features(gallery, last, KERAS_TWIN))
+        text = differences_table({name: differences(first, last, name) for name in SINGLES})
+        title = "SqueezeNet 1.1, from Keras and from PyTorch"
+        gallery.sections.append(Section(title, f"{TWINS_TEXT} {READING}", tuple(plates), text))
+        return [dict(last.residuals), dict(first.residuals)]
+
+
+def differences(first: ov.Explainer, last: ov.Explainer, name: str) -> dict[str, float]:
+    """Largest difference between the twins on one photo, for each answer: relative to its largest absolute value."""
+    photo = zoo.photos()[name]
+    x, y = PYTORCH_TWIN.image_input.read(photo), KERAS_TWIN.image_input.read(photo)
+    pairs: dict[str, tuple[npt.ArrayLike, npt.ArrayLike]] = {
+        "outputs": (first.predict(x), last.predict(y)),
+        "saliency": (first.saliency(x), last.saliency(y)),
+        "guided backprop": (first.guided_backprop(x), np.moveaxis(last.guided_backprop(y).values, -1, 1)),
+        "Grad-CAM": (first.grad_cam(x, layer=PYTORCH_TWIN.late), last.grad_cam(y, layer=KERAS_TWIN.late)),
+    }
+    arrays = {answer: (np.asarray(a), np.asarray(b)) for answer, (a, b) in pairs.items()}
+    return {answer: float(np.abs(a - b).max() / np.abs(a).max()) for answer, (a, b) in arrays.items()}
+
+
+def differences_table(found: Mapping[str, Mapping[str, float]]) -> str:
+    """The twins' differences as lines of text: photos × answers."""
+    answers = list(next(iter(found.values())))
+    lines = ["Largest difference between the two files, relative to the largest absolute value:"]
+    lines.append(f"{'photo':<10}" + "".join(f"{answer:>17}" for answer in answers))
+    lines += [f"{name:<10}" + "".join(f"{row[answer]:>17.1e}" for answer in answers) for name, row in found.items()]
+    return "\n".join(lines)
 
 
 def explain_audio(gallery: Gallery, path: Path) -> dict[str, Any]:
@@ -164,30 +98,32 @@ def explain_audio(gallery: Gallery, path: Path) -> dict[str, Any]:
     return residuals
 
 
-def table(residuals: Mapping[str, Mapping[str, Any]]) -> str:
+def residuals_table(residuals: Mapping[str, Mapping[str, Any]]) -> str:
     """What each conversion measured, the worst of each kind, as lines of text."""
     lines = [
-        f"{'file':<25}{'layers':>7}{'worst layer':>13}{'worst output':>14}{'gradient: largest':>19}{'median':>9}  by"
+        f"{'file':<26}{'layers':>6}{'worst layer':>13}{'worst output':>14}{'gradient: largest':>19}{'median':>9}  by"
     ]
     for name, measured in residuals.items():
         layers, outputs, gradient = measured["layers"], measured["outputs"], measured["gradient"]
         lines.append(
-            f"{name:<25}{len(layers):>7}{max(layers.values()):>13.1e}{max(outputs.values()):>14.1e}"
+            f"{name:<26}{len(layers):>6}{max(layers.values()):>13.1e}{max(outputs.values()):>14.1e}"
             f"{gradient['max']:>19.1e}{gradient['median']:>9.1e}  {gradient['by']}"
         )
     return "\n".join(lines)
 
 
-def main(folder: Path, efficientnet: str, squeezenet: str, swift_f0: str) -> None:
-    """Explain the three files, write the pictures and the page, print the table."""
-    gallery = Gallery(folder)
-    residuals = {
-        efficientnet: explain_classifier(gallery, EFFICIENTNET, folder / efficientnet),
-        squeezenet: explain_classifier(gallery, SQUEEZENET, folder / squeezenet),
-        swift_f0: explain_audio(gallery, folder / swift_f0),
-    }
+def main(folder: Path, efficientnet: str, keras_twin: str, pytorch_twin: str, swift_f0: str) -> None:
+    """Explain the files, write the pictures and the page, print the tables."""
+    gallery = Gallery(folder, PLATES)
+    residuals = {efficientnet: explain_efficientnet(gallery, folder / efficientnet)}
+    twins = explain_twins(gallery, folder / keras_twin, folder / pytorch_twin)
+    residuals |= zip((keras_twin, pytorch_twin), twins, strict=True)
+    residuals[swift_f0] = explain_audio(gallery, folder / swift_f0)
     gallery.steps.close()
-    text = table(residuals)
+    text = residuals_table(residuals)
     (folder / "index.html").write_text(page(gallery.sections, text), encoding="utf-8")
+    for section in gallery.sections:
+        if section.figures:
+            print(f"\n{section.title}. {section.figures}")
     print(f"\nLargest differences from the original networks, relative to the largest value:\n{text}\n")
     print(f"The gallery: {folder / 'index.html'}")

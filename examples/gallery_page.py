@@ -24,10 +24,10 @@ pre { overflow-x: auto; padding: 1rem; background: #f5f7fa; border-radius: .4rem
 @media (max-width: 48rem) { figure { grid-template-columns: minmax(0, 1fr); } }
 """
 
-INTRODUCTION = """Three trained networks were each converted once into an ONNX file that holds the network, the output
-of every layer, and its gradients. Then, in a process that can import neither PyTorch nor TensorFlow, the files were
-loaded with ONNX Runtime and explained. The photos are from scikit-image (chelsea, coffee, camera: CC0), scikit-learn
-(china: danielbuechele, CC BY 2.0) and alibi (cats: public domain)."""
+INTRODUCTION = """Trained networks from PyTorch, from Keras and from a plain .onnx file were each converted once into an
+ONNX file that holds the network, the output of every layer, and its gradients. Then, in a process that can import
+neither PyTorch nor TensorFlow, the files were loaded with ONNX Runtime and explained. The photos are from scikit-image
+(chelsea, coffee, camera: CC0), scikit-learn (china: danielbuechele, CC BY 2.0) and alibi (cats: public domain)."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class Plate:
 
 @dataclass(frozen=True)
 class Section:
-    """What the gallery shows of one network."""
+    """What the gallery shows of one network; ``figures`` are lines of numbers, which stand before the plates."""
 
     title: str
     text: str
     plates: tuple[Plate, ...]
+    figures: str = ""
 
 
 def page(sections: Sequence[Section], residuals: str) -> str:
@@ -70,7 +71,8 @@ its largest value, and the same for the gradient of the score with respect to th
 
 def _section(section: Section) -> str:
     plates = "\n".join(_plate(plate) for plate in section.plates)
-    return f"<h2>{escape(section.title)}</h2>\n<p>{escape(section.text)}</p>\n{plates}"
+    figures = f"<pre>{escape(section.figures)}</pre>\n" if section.figures else ""
+    return f"<h2>{escape(section.title)}</h2>\n<p>{escape(section.text)}</p>\n{figures}{plates}"
 
 
 def _plate(plate: Plate) -> str:

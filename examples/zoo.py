@@ -1,6 +1,6 @@
 """Real networks, pictures and class names, from the files of installed packages.
 
-The builders import torch when they are called, so that the rest can be used where there is none.
+The builders import their framework when they are called, so that the rest can be used where there is none.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib.util
 import json
 import pickle
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from numpy._core.multiarray import _reconstruct
 from onnxviz.image import ImageInput, Pixels, read_pixels
 
 if TYPE_CHECKING:
+    from keras import Model
     from torch import nn
 
 LITE0_INPUT = ImageInput(224, mean=127, std=128, resize=256)
@@ -121,7 +123,9 @@ def efficientnet_lite0() -> tuple[nn.Module, ImageInput]:
 
 
 def squeezenet() -> tuple[nn.Module, ImageInput]:
-    """SqueezeNet 1.1 with its ImageNet weights (1.2 M parameters) and no softmax, and how it wants its pictures."""
+    """SqueezeNet 1.1 with its ImageNet weights (1.2 M parameters) and no softmax, in PyTorch, and how it wants its
+    pictures.
+    """
     import torch
 
     from squeezenet import SqueezeNet
@@ -134,6 +138,17 @@ def squeezenet() -> tuple[nn.Module, ImageInput]:
         state[f"{layer}.bias"] = torch.from_numpy(bias.copy())
     model.load_state_dict(state)
     return model.eval(), SQUEEZENET_INPUT
+
+
+def squeezenet_keras() -> tuple[Model, ImageInput]:
+    """The same network from the same arrays in Keras, which wants the channels last."""
+    import onnxviz_keras  # noqa: F401 - imports TensorFlow without its reports
+    from squeezenet_keras import squeezenet
+
+    model = squeezenet()
+    for name, weights in squeezenet_weights().items():
+        model.get_layer(name.replace("/", "_")).set_weights(weights)
+    return model, replace(SQUEEZENET_INPUT, layout="NHWC")
 
 
 def squeezenet_weights() -> dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:

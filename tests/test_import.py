@@ -83,8 +83,8 @@ def test_without_onnxruntime_loading_says_what_to_install(cnn):
     ("name", "blocked", "words"),
     [
         ("model.pt2", ["torch"], ["MissingDependencyError", "'torch'", "onnxviz[torch]"]),
-        ("model.h5", ["keras", "onnxviz_keras"], ["UnsupportedModelError", "Keras", ".onnx"]),
-        ("model.keras", ["keras", "onnxviz_keras"], ["UnsupportedModelError", "Keras", ".onnx"]),
+        ("model.h5", ["keras"], ["MissingDependencyError", "'keras'", "onnxviz[keras]"]),
+        ("model.keras", ["tf2onnx"], ["MissingDependencyError", "'tf2onnx'", "onnxviz[keras]"]),
     ],
 )
 def test_without_a_framework_converting_says_what_to_do(tmp_path, name, blocked, words):

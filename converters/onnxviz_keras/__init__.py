@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxviz.errors import InputError, OptionError, UnsupportedModelError
 from onnxviz.source import Source, Tap, selected
-from onnxviz_keras.quiet import quiet, quiet_import
+from onnxviz_keras.quiet import quiet
 
 
 def _require_tensorflow(backend: str) -> None:
@@ -23,7 +23,7 @@ def _require_tensorflow(backend: str) -> None:
 
 
 _require_tensorflow(os.environ.get("KERAS_BACKEND", "tensorflow"))  # with another, importing keras may fail
-with quiet_import():
+with quiet():
     import keras
     import tensorflow as tf
 
@@ -78,7 +78,7 @@ def source(
         outputs=outputs,
         taps=[Tap(name, value, *_described(computed.layers[name])) for name, value in values.items()],
         framework="keras",
-        versions={name: version(name) for name in ("keras", "tensorflow", "tf2onnx")},
+        versions={"keras": keras.__version__, "tensorflow": tf.__version__, "tf2onnx": version("tf2onnx")},
         example=inputs,
         reference=KerasReference(subject, tuple(taps)),
         notes=notes,

@@ -55,6 +55,23 @@ def conv_transpose(graph: Any, node: Any, _name: str, _args: Any) -> None:
         node.set_attr("pads", [*np.where(missing < 0, 0, before).tolist(), *np.where(missing < 0, 0, after).tolist()])
 
 
+def bucketize(graph: Any, node: Any, _name: str, _args: Any) -> None:
+    """How many boundaries a number has reached, in ``keras.layers.Discretization``."""
+    (output,), shape, dtype = node.output, graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
+    boundaries = np.array(node.get_attr_value("boundaries"), np.float32)
+    last = graph.make_const(utils.make_name("last"), np.array([-1]))
+    numbers = graph.make_node("Cast", [node.input[0]], {"to": TensorProto.FLOAT})
+    column = graph.make_node("Unsqueeze", [numbers.output[0], last.output[0]])
+    limits = graph.make_const(utils.make_name("boundaries"), boundaries)
+    reached = graph.make_node("GreaterOrEqual", [column.output[0], limits.output[0]])
+    counted = graph.make_node("Cast", reached.output, {"to": dtype})
+    graph.remove_node(node.name)
+    operands = [counted.output[0], last.output[0]]
+    graph.make_node(
+        "ReduceSum", operands, {"keepdims": 0}, name=node.name, outputs=[output], shapes=[shape], dtypes=[dtype]
+    )
+
+
 def reverse(graph: Any, node: Any, _name: str, _args: Any) -> None:
     """From the last to the first along some axes: one Slice with steps of −1, not a ReverseSequence for each axis."""
     axes = np.atleast_1d(node.inputs[1].get_tensor_value(as_list=False)).astype(np.int64)
@@ -84,6 +101,7 @@ def _one(graph: Any, node: Any) -> str:
 Handler = Callable[[Any, Any, str, Any], None]
 
 HANDLERS: dict[str, tuple[Handler, list[Any]]] = {
+    "Bucketize": (bucketize, []),
     "Conv2DBackpropInput": (conv_transpose, []),
     "Conv3D": (grouped_conv3d, []),
     "Conv3DBackpropInputV2": (conv_transpose, []),

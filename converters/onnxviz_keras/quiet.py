@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -13,6 +14,14 @@ from collections.abc import Iterator
 
 _LOCK = threading.RLock()
 LOGGERS = ("tensorflow", "tf2onnx", "absl", "h5py")
+
+_TENSORFLOW_LINE = re.compile(
+    rb"[IWEF]\d{4} [\d:.]+ +\d+ [\w./]+:\d+\] "
+    rb"|[\d-]+ [\d:.]+: [IWEF] \S+:\d+\] "
+    rb"|WARNING: All log messages before absl::InitializeLog"
+    rb"|To enable the following instructions: "
+)
+"""How the lines begin that TensorFlow's C++ writes."""
 
 
 @contextlib.contextmanager
@@ -24,7 +33,7 @@ def quiet() -> Iterator[None]:
     that run eagerly) is the process's.
     """
     loggers = [logging.getLogger(name) for name in LOGGERS]
-    with _LOCK, warnings.catch_warnings():
+    with _LOCK, warnings.catch_warnings(), _without_lines_of_tensorflow():
         warnings.simplefilter("ignore")
         levels = [logger.level for logger in loggers]
         try:
@@ -37,19 +46,31 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Inside, if TensorFlow was not imported before, nothing reaches the process's standard error: TensorFlow's C++
-    writes there before it can be told not to. Python's own errors are raised as always.
+def _without_lines_of_tensorflow() -> Iterator[None]:
+    """Inside, what is written to the process's standard error is held back; afterwards the rest of it is passed on.
+
+    TensorFlow's C++ writes there past Python, whatever Python is told, and so may anybody else meanwhile.
     """
-    if "tensorflow" in sys.modules:
+    try:
+        terminal = os.dup(2)
+    except OSError:  # there is none
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as sink, quiet():
-        terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        _flush()
+        os.dup2(held.fileno(), 2)
         try:
-            os.dup2(sink.fileno(), 2)
             yield
         finally:
+            _flush()
             os.dup2(terminal, 2)
+            held.seek(0)
+            for line in held:
+                if not _TENSORFLOW_LINE.match(line):
+                    os.write(terminal, line)
             os.close(terminal)
+
+
+def _flush() -> None:
+    if sys.stderr is not None:  # as in a program without a console
+        sys.stderr.flush()

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
-from torch import nn
 
 import onnxviz as ov
 import zoo
 from tests.models.models import NETWORKS, build
 
-REAL = {"efficientnet_lite0": zoo.LITE0_INPUT, "squeezenet": zoo.SQUEEZENET_INPUT}
+REAL = {
+    "efficientnet_lite0": zoo.LITE0_INPUT,
+    "squeezenet": zoo.SQUEEZENET_INPUT,
+    "squeezenet_keras": replace(zoo.SQUEEZENET_INPUT, layout="NHWC"),
+}
 """The networks with real weights, and how they want their pictures."""
+
+KERAS: dict[str, Callable[[], Any]] = {"squeezenet_keras": lambda: zoo.squeezenet_keras()[0]}
+"""Those that are Keras models."""
 
 
 @dataclass(frozen=True)
 class Converted:
     """A network and its explainable file."""
 
-    model: nn.Module
+    model: Any
     path: Path
     explainer: ov.Explainer
     shape: tuple[int, ...]
@@ -47,14 +54,13 @@ def converted(shared_folder):
 
     def find(name: str) -> Converted:
         if name not in known:
-            network, path = NETWORKS[name], shared_folder / f"{name}.onnx"
-            model = build(name)
+            path, model = shared_folder / f"{name}.onnx", KERAS[name]() if name in KERAS else build(name)
             with FileLock(path.with_suffix(".lock")):
                 if not path.exists():
-                    ov.convert(
-                        model, path, quiet=True, **(_real(name) if name in REAL else {"example": network.example()})
-                    )
-            known[name] = Converted(model, path, ov.load(path, providers="cpu"), network.shape)
+                    options = _real(name) if name in REAL else {"example": NETWORKS[name].example()}
+                    ov.convert(model, path, quiet=True, **options)
+            explainer = ov.load(path, providers="cpu")
+            known[name] = Converted(model, path, explainer, explainer.inputs[0].shape[1:])
         return known[name]
 
     yield find
