@@ -80,7 +80,7 @@ def convert(
     final = Path(path)
     with bundle.staged(final) as draft, _steps() as step:
         step("exporting")
-        source = source_of(model, custom_objects, trust_code, example=example, layers=layers)
+        source = source_of(model, custom_objects=custom_objects, trust_code=trust_code, example=example, layers=layers)
         source.versions |= {"onnxviz": __version__, "onnx": version("onnx"), "onnx-ir": version("onnx-ir")}
         step("building the gradient graph")
         graph, manifest = explainable.explain(
@@ -109,8 +109,9 @@ def summary(path: Path, manifest: Manifest, notes: Sequence[str] = ()) -> str:
 
 
 def source_of(
-    model: Any, custom_objects: Mapping[str, Any] | None, trust_code: bool, **arguments: Any
+    model: Any, *, custom_objects: Mapping[str, Any] | None = None, trust_code: bool = False, **arguments: Any
 ) -> Source:
+    """What the converter for this kind of model makes of it; ``arguments`` are ``example`` and ``layers``."""
     kind = _kind(model)
     if kind == "keras":
         arguments |= {"custom_objects": custom_objects, "trust_code": trust_code}
@@ -153,8 +154,8 @@ def _kind(model: Any) -> str:
     if ("onnx", "ModelProto") in ancestors:
         return "onnx"
     raise UnsupportedModelError(
-        f"a {type(model).__module__}.{type(model).__qualname__} is not a model that onnxviz takes: pass a "
-        f"keras.Model, a torch.nn.Module, a torch.export.ExportedProgram, or the path of a file: {', '.join(_BY_SUFFIX)}"
+        f"a {type(model).__module__}.{type(model).__qualname__} is no model that onnxviz takes: pass a keras.Model, "
+        f"a torch.nn.Module, a torch.export.ExportedProgram, or the path of a file: {', '.join(_BY_SUFFIX)}"
     )
 
 

@@ -175,7 +175,7 @@ def coverage(
     if path is not None:
         return _of_file(path)
     if exported:
-        model = source_of(model, None, trust_code=False, example=example, layers=layers)
+        model = source_of(model, example=example, layers=layers)
     return _of_source(model)
 
 

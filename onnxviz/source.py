@@ -101,7 +101,7 @@ def selected(layers: str | Sequence[str] | None, computed: Mapping[str, str], kn
     """The taps that the user's ``layers`` ask for.
 
     Args:
-        layers: names or patterns of layers; None asks for all. All calls and all parts of a layer's output belong to it.
+        layers: names or patterns of layers; None asks for all. All calls and parts of an output belong to its layer.
         computed: tap → name of its layer.
         known: names of all layers, computed or not.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 import pytest
 from keras import layers as L
 
-from tests.converters.keras.support import assert_converts, branches, fill, normal
+from tests.converters.keras.support import assert_converts, branches, convert, fill, normal
+from tests.models.comparison import assert_values
 
 
 def norms(*axes):
@@ -68,7 +70,8 @@ CASES = {
     "norms of volumes": lambda: ((3, 2, 4, 8), norms((1, 2, 3))),
     "activations": lambda: (
         (4, 6),
-        {name: L.Activation(name) for name in ACTIVATIONS} | {"gelu_tanh": lambda x: keras.activations.gelu(2 * x, True)},
+        {name: L.Activation(name) for name in ACTIVATIONS}
+        | {"gelu_tanh": lambda x: keras.activations.gelu(2 * x, approximate=True)},
     ),
     "activation layers": lambda: (
         (4, 6),
@@ -143,6 +146,30 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_values_and_gradients_are_kerass(case, tmp_path):
     assert_converts(branches(*case()), tmp_path)
+
+
+def categories(x):
+    return L.CategoryEncoding(4, name="code")(keras.ops.cast(keras.ops.abs(3 * x), "int32") % 4)
+
+
+ENCODINGS = {
+    "buckets": L.Discretization([-0.5, 0.0, 0.5], name="code", output_mode="multi_hot"),
+    "categories": categories,
+}
+
+
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+def test_encoded_features(encode, tmp_path):
+    """They end the way to the input, and have a gradient of their own."""
+    x = keras.Input((6,), name="x")
+    both = L.Concatenate(name="both")([encode(x), L.Dense(3, name="dense")(x)])
+    model = fill(keras.Model(x, L.Dense(2, name="head")(both)))
+    table, weights = normal(4, 6), normal(4, 2, seed=1)
+    behind, dense = weights @ np.asarray(model.get_layer("head").kernel).T, np.asarray(model.get_layer("dense").kernel)
+    with convert(model, tmp_path) as explainer:
+        assert_values(explainer.predict(table), model(table).numpy(), "output", 1e-5)
+        assert_values(explainer.gradient(table, weights, layer="code").values, behind[:, :4], "code", 1e-5)
+        assert_values(explainer.gradient(table, weights).values, behind[:, 4:] @ dense.T, "input", 1e-5)
 
 
 def merged(merge, first=(4, 6), second=(4, 6)):

@@ -101,6 +101,10 @@ CASES = {
     "global pooling of series": lambda: ((11, 3), kept(L.GlobalAveragePooling1D, L.GlobalMaxPooling1D)),
     "global pooling of images": lambda: ((4, 5, 3), kept(L.GlobalAveragePooling2D, L.GlobalMaxPooling2D)),
     "global pooling of volumes": lambda: ((3, 4, 2, 3), kept(L.GlobalAveragePooling3D, L.GlobalMaxPooling3D)),
+    "adaptive pooling": lambda: (
+        (7, 9, 3),
+        {"average": L.AdaptiveAveragePooling2D((3, 4)), "max": L.AdaptiveMaxPooling2D((3, 4))},
+    ),
     "channels first": lambda: (
         (3, 6, 5),
         {
