@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from onnxviz.errors import InputError, UnsupportedModelError
+from onnxviz.source import WIDENED
 from onnxviz_torch.state import laid_open, unwrapped
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -32,6 +34,7 @@ class Subject:
         inputs: public names of the inputs, in the order of the call.
         arrange: puts the inputs in the form in which ``forward`` takes them.
         batch_may_vary: whether a symbolic batch may be tried.
+        notes: what was decided about the network, in sentences for the user.
     """
 
     model: nn.Module
@@ -40,6 +43,7 @@ class Subject:
     inputs: tuple[str, ...]
     arrange: Callable[[Sequence[torch.Tensor]], Arguments]
     batch_may_vary: bool = True
+    notes: tuple[str, ...] = ()
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> object:
         """What ``forward`` returns. The inputs are copied, because a network may overwrite them."""
@@ -56,12 +60,14 @@ def of_module(model: nn.Module, example: Example) -> tuple[Subject, dict[str, to
     """The subject that a module is, and the example under the names of the parameters of ``forward``.
 
     Raises:
-        UnsupportedModelError: TorchScript inside, or parameters without a shape, without a numpy type or without
-            autograd.
+        UnsupportedModelError: TorchScript inside, or parameters without a shape or without autograd.
         InputError: the example does not fit the signature of ``forward``.
     """
     model = unwrapped(model)
     _refuse_unsupported(model)
+    notes: tuple[str, ...] = ()
+    if narrow(model):
+        model, notes = copy.deepcopy(model).float(), (WIDENED,)
     args, kwargs = call_arguments(example)
     signature = inspect.signature(model.forward)
     try:
@@ -77,7 +83,7 @@ def of_module(model: nn.Module, example: Example) -> tuple[Subject, dict[str, to
 
     with laid_open(model):
         names = {module: name for name, module in model.named_modules() if name}
-    subject = Subject(model, names, {module: type(module).__name__ for module in names}, inputs, arrange)
+    subject = Subject(model, names, {module: type(module).__name__ for module in names}, inputs, arrange, notes=notes)
     values = zip(inputs, (*args, *kwargs.values()), strict=True)
     return subject, {name: subject.tensor(value, name) for name, value in values}
 
@@ -116,6 +122,11 @@ def precision(model: nn.Module) -> torch.dtype | None:
     return next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), None)
 
 
+def narrow(model: nn.Module) -> bool:
+    """Whether any of the network's numbers are bfloat16, which numpy and ONNX Runtime's CPU lack."""
+    return any(tensor.dtype is torch.bfloat16 for tensor in (*model.parameters(), *model.buffers()))
+
+
 def _positional_names(signature: inspect.Signature, count: int, bound: set[str]) -> list[str]:
     """Names of the first arguments; those that ``*args`` takes are ``args_0``, ``args_1``, …"""
     names: list[str] = []
@@ -138,9 +149,6 @@ def _refuse_unsupported(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.UninitializedParameter):
             message = f"parameter {name!r} has no shape yet; call the model once on an example before converting it"
-            raise UnsupportedModelError(message)
-        if parameter.dtype is torch.bfloat16:
-            message = f"parameter {name!r} is bfloat16, which numpy and most providers lack; convert model.float()"
             raise UnsupportedModelError(message)
         if parameter.is_inference():
             message = f"parameter {name!r} was made in inference mode, where autograd is lost; build the model outside"

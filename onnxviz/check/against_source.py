@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from onnxviz.bundle import read
+from onnxviz.bundle import Bundle, read
 from onnxviz.check.difference import COSINE, EVERYWHERE, HALF, MEDIAN, Difference, largest_difference
 from onnxviz.check.draws import drawn, flat, normal, recipe, two_batches
 from onnxviz.check.slopes import NOT_WRITTEN, FiniteDifferences
+from onnxviz.check.straight_through import rounds, unrounded
 from onnxviz.engine.core import Engine
 from onnxviz.engine.session import CPU
 from onnxviz.errors import CheckFailedError
@@ -37,9 +38,12 @@ class Check:
     def __init__(self, source: Source, manifest: Manifest, path: Path) -> None:
         self.source = source
         self.manifest = manifest
-        self.engine = Engine(read(path, draft=True), providers=[CPU], max_sessions=4)
+        self.bundle = read(path, draft=True)
+        self.engine = self._engine(self.bundle)
         self.batches = (manifest.static_batch,) if manifest.static_batch else two_batches(source.example)
         self.batched = [t.name for t in manifest.inputs if t.shape and t.shape[0] == BATCH]
+        self.overflowed: dict[str, None] = {}
+        """What held infinities or NaN in half precision, in the order in which it was seen."""
 
     def run(self) -> dict[str, Any]:
         """The residuals for the metadata.
@@ -52,9 +56,14 @@ class Check:
             if any(o.has_gradient for o in self.manifest.outputs):
                 residuals["gradient"] = self._gradient()
             residuals["recipe"] = recipe(self.source.example)
+            if self.overflowed:
+                self.source.notes.append(f"on the inputs of the check {self._overflow()}")
             return residuals
         finally:
             self.engine.close()
+
+    def _engine(self, bundle: Bundle) -> Engine:
+        return Engine(bundle, providers=[CPU], max_sessions=4)
 
     def _drawn(self, seed: int, batch: int | None = None) -> dict[str, Array]:
         return drawn(self.source.example, seed, batch or self.batches[0], self.batched)
@@ -70,6 +79,7 @@ class Check:
             expected = self.source.reference.run(feeds)
             got = self.engine.forward(feeds, [t.value for t in tensors])
             for tensor in tensors:
+                self._watch(tensor.name, tensor, got[tensor.value], expected[tensor.name])
                 error = largest_difference(got[tensor.value], expected[tensor.name])
                 table = layers if isinstance(tensor, Layer) else outputs
                 table[tensor.name] = max(table.get(tensor.name, 0.0), error)
@@ -84,6 +94,7 @@ class Check:
                         f"the first that differs, by {error:.1e} of its largest absolute value (the bar is "
                         f"{EVERYWHERE:.0e}) at batch {batch}. Nothing was written. If the model is random at inference "
                         f"(dropout that stays on, sampling), make it deterministic; if not, this is a bug in the export"
+                        f"{self._perhaps_overflow()}"
                     )
         return {"outputs": outputs, "layers": layers}
 
@@ -96,7 +107,7 @@ class Check:
         for trial in range(self._trials()):
             found = self._difference(trial, roots)
             if found is None:
-                return FiniteDifferences(self.engine, self.manifest, self._drawn, self._neighbours()).run(roots)
+                return self._slopes(roots)
             tried.append(found)
             if tried[-1].passes_everywhere(half=half) or not tried[-1].passes_mostly(half=half):
                 break
@@ -114,9 +125,20 @@ class Check:
                     break
             else:
                 raise CheckFailedError(
-                    f"{self._gradient_differs(best)}, though that of every single layer is. {NOT_WRITTEN}"
+                    f"{self._gradient_differs(best)}, though that of every single layer is"
+                    f"{self._perhaps_overflow()}. {NOT_WRITTEN}"
                 )
             result |= {"by": "autograd, stage by stage", "stages": stages}
+        return result
+
+    def _slopes(self, roots: Sequence[Tensor]) -> dict[str, Any]:
+        """The comparison with finite differences; of a quantised network, with those of what it rounds."""
+        quantised = rounds(self.bundle)
+        engine = self._engine(unrounded(self.bundle)) if quantised else self.engine
+        result = FiniteDifferences(engine, self.manifest, self._drawn, self._neighbours()).run(roots)
+        if quantised:
+            engine.close()
+            result["by"] += ", rounding left out"
         return result
 
     def _difference(self, trial: int, roots: Sequence[Tensor]) -> Difference | None:
@@ -145,7 +167,26 @@ class Check:
         seeds = {seed_name(o.name): logits_cotangent(o, values, cotangents[o.name]) for o in outputs}
         ours = self.engine.linear(feeds, seeds, [t.value for t in roots])
         theirs = next(iter(answers), None)
+        for t in roots:
+            self._watch(grad_name(t.name), t, ours[t.value], *([] if theirs is None else [theirs[t.name]]))
         return [ours[t.value] for t in roots], None if theirs is None else [theirs[t.name] for t in roots]
+
+    # ----- overflow -----
+
+    def _watch(self, name: str, tensor: Tensor, *values: Array) -> None:
+        """Remember a tensor of half precision of which the file or the source has values that are not finite."""
+        if _is_half(tensor) and not all(np.isfinite(v).all() for v in values):
+            self.overflowed[name] = None
+
+    def _overflow(self) -> str:
+        first, *more = self.overflowed
+        others = f" (and {len(more)} more)" if more else ""
+        return f"{first!r}{others} holds infinities or NaN: float16 ends at 65504"
+
+    def _perhaps_overflow(self) -> str:
+        return f". {self._overflow()}; convert the model in float32" if self.overflowed else ""
+
+    # ----- stage by stage -----
 
     def _stages(self, whole: Difference) -> dict[str, float]:
         """Each layer's derivative with respect to the layers before it, from the framework's values of those."""
@@ -179,7 +220,8 @@ class Check:
             raise CheckFailedError(
                 f"{self._gradient_differs(whole)}. The derivative of layer {layer.name!r} ({layer.type}, "
                 f"{layer.operator}) with respect to {', '.join(repr(p.name) for p in parents)} is the first that "
-                f"differs: by {best[layer.name].largest:.1e} of its largest entry (bar {EVERYWHERE:.0e}). {NOT_WRITTEN}"
+                f"differs: by {best[layer.name].largest:.1e} of its largest entry (bar {EVERYWHERE:.0e})"
+                f"{self._perhaps_overflow()}. {NOT_WRITTEN}"
             )
         return {name: found.largest for name, found in best.items()}
 

@@ -44,7 +44,7 @@ def _statistics(x: Array) -> dict[str, float | int]:
 
 def two_batches(example: Feeds) -> tuple[int, int]:
     """Two batch sizes, small where a sample is large."""
-    size = max((x[:1].nbytes for x in example.values()), default=0)
+    size = max((x.nbytes // max(len(x), 1) for x in example.values() if x.ndim), default=0)
     return (1, 2) if size > 2**18 else (2, 3)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxviz.check.difference import HALF
 from onnxviz.check.draws import normal
 from onnxviz.engine.core import Engine
 from onnxviz.errors import CheckFailedError
@@ -115,6 +116,12 @@ class FiniteDifferences:
     draw: Callable[[int], dict[str, Array]]
     neighbours: Sequence[tuple[Layer, list[Tensor]]]
 
+    @property
+    def bar(self) -> float:
+        """How far a slope may be from the gradient: :data:`DIRECTIONAL`, wider where anything is half precision."""
+        half = any(t.dtype == "float16" for t in (*self.manifest.inputs, *self.manifest.layers))
+        return HALF if half else DIRECTIONAL
+
     def run(self, roots: Sequence[Tensor]) -> dict[str, Any]:
         """Where the source cannot differentiate: the slopes of Σ cotangent · logits, in the file.
 
@@ -133,7 +140,7 @@ class FiniteDifferences:
             slopes, lost = slopes + found, max(lost, missed)
         result = {"of": [t.name for t in roots], "inputs": TRIALS, "by": "finite differences"}
         median = float(np.median([s.error for s in slopes]))
-        if max(s.blur for s in slopes) < DIRECTIONAL and median <= DIRECTIONAL and lost <= DIRECTIONAL:
+        if max(s.blur for s in slopes) < self.bar and median <= self.bar and lost <= self.bar:
             return result | {"max": max(s.error for s in slopes), "median": median}
         feeds = self.draw(0)
         values = self.engine.forward(feeds, [t.value for t in self.manifest.layers])
@@ -144,16 +151,16 @@ class FiniteDifferences:
             errors = np.inf
             for jitter in (True, False):  # a jittered value may lie where a logarithm or root has none
                 found, lost = self._slopes(0, feeds, values, parents, of, jitter=jitter)
-                telling = [s.error for s in found if s.blur < DIRECTIONAL]
+                telling = [s.error for s in found if s.blur < self.bar]
                 errors = min(errors, max(float(np.median(telling)) if telling else 0.0, lost))
-                if errors <= DIRECTIONAL:
+                if errors <= self.bar:
                     break
             stages[layer.name] = errors
-            if stages[layer.name] > DIRECTIONAL:
+            if stages[layer.name] > self.bar:
                 raise CheckFailedError(
                     f"the gradient in the converted file does not predict how layer {layer.name!r} ({layer.operator}) "
                     f"changes with {', '.join(repr(p.name) for p in parents)}: the median deviation from finite "
-                    f"differences is {stages[layer.name]:.1e} (bar {DIRECTIONAL:.0e}). {NOT_WRITTEN}"
+                    f"differences is {stages[layer.name]:.1e} (bar {self.bar:.0e}). {NOT_WRITTEN}"
                 )
         worst = list(stages.values()) or [0.0]
         return result | {

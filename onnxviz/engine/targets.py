@@ -225,5 +225,6 @@ def _top_seed(sketch: Sketch, output: Output, dtype: int) -> str:
     chosen = sketch.add("ArgMax", logits, into=into, axis=axis, keepdims=1)
     sketch.output(sketch.add("Reshape", chosen, np.array([-1], np.int64)), TOP)
     squeezed = sketch.add("Squeeze", chosen, np.array([axis]), into=into)
-    values = np.array([0, 1], helper.tensor_dtype_to_np_dtype(dtype))
-    return sketch.add("OneHot", squeezed, np.array(count, np.int64), values, into=into, axis=axis)
+    values = np.array([0, 1], np.float32)  # ONNX Runtime has no OneHot of doubles, nor of half floats
+    marked = sketch.add("OneHot", squeezed, np.array(count, np.int64), values, into=into, axis=axis)
+    return marked if dtype == onnx.TensorProto.FLOAT else sketch.add("Cast", marked, into=into, to=dtype)

@@ -146,7 +146,7 @@ def settle_batch(
         inputs: what the file declares.
         feeds: the example, from the user if ``given``; a seeded one is cut to one sample where more do not run.
         given: whether the user gave the example.
-        notes: gets a sentence for each batch that is fixed.
+        notes: gets a sentence for each size that is fixed though it is declared open, and for each fixed batch.
 
     Returns:
         The example to use, and the names of the inputs whose batch is open.
@@ -158,6 +158,12 @@ def settle_batch(
         f"input {each.name!r} has the fixed batch {each.dims[0]}; the file keeps it"
         for each in inputs
         if each.dims and not each.batch_is_open
+    )
+    notes.extend(
+        f"input {each.name!r} leaves axis {axis} ({size or '?'}) open; the file keeps the example's {got}"
+        for each in inputs
+        for axis, (size, got) in enumerate(zip(each.dims or (), feeds[each.name].shape, strict=False))
+        if axis and not isinstance(size, int)
     )
     opened = frozenset(each.name for each in inputs if each.batch_is_open and feeds[each.name].ndim)
     if not given and opened and not _runs(run, feeds):

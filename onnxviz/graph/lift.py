@@ -3,14 +3,16 @@
 Older graphs go through ``onnx.version_converter``; where that is known to change the meaning (linear Upsample and
 Resize-10, which sampled without the half-pixel shift) the meaning is restored. Newer graphs are lowered here: an
 operator that opset 18 has with the same signature is kept, one that it lacks is expanded into the function that the
-ONNX specification defines for it. Neither way is trusted: :func:`onnxviz.graph.plain.source` runs the lifted graph
+ONNX specification defines for it (:mod:`onnxviz.graph.decompositions` has some that it defines in words). Neither way
+is trusted: :func:`onnxviz.graph.plain.source` runs the lifted graph
 against the original.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -24,6 +26,9 @@ OLDEST_OPSET = 7
 
 _PARKED_BYTES = 1024
 """Initializers above this size take no part in the conversion: no adapter reads a value that large."""
+
+_SPECIFICATION = "ai.onnx.specification"
+"""The domain of the functions that newer operators become on their way."""
 
 _RENAMED_MODES = {"linear": "bilinear", "cubic": "bicubic"}
 """GridSample's modes: their names since opset 20 → before."""
@@ -126,22 +131,23 @@ def _lower(model: ir.Model, opset: int) -> ir.Model:
 
 def _without_newer_operators(model: ir.Model, opset: int) -> ir.Model:
     """Expand the operators that opset 18 lacks into their specified functions (which may use such operators again)."""
-    while newer := {node.op_type: node for node in model.graph if _is_newer(node, opset)}:
-        for node in newer.values():
+    while newer := newer_nodes(model):
+        for node in newer:
             _spell_out_defaults(node, onnx.defs.get_schema(node.op_type, opset, ""))
-        count = len(model.graph)
-        model = _through_protobuf(model, partial(_expand, operators=tuple(newer)))
-        if len(model.graph) == count:
-            raise _no_counterpart(
-                next(iter(newer.values())), opset, "does not exist there, and no function of older operators defines it"
-            )
+        model = _through_protobuf(model, partial(_expand, operators={node.op_type for node in newer}))
     return model
 
 
-def _is_newer(node: ir.Node, opset: int) -> bool:
+def newer_nodes(model: ir.Model) -> list[ir.Node]:
+    """The nodes of the default operator set that are expanded into their specified functions."""
+    opset = opset_of(model)
     # GroupNormalization kept its signature at opset 21, but scale and bias went from per group to per channel.
-    regrouped = node.op_type == "GroupNormalization" and opset >= 21
-    return node.domain == "" and (regrouped or not onnx.defs.has(node.op_type, OPSET, ""))
+    regrouped = ("GroupNormalization",) if opset >= 21 else ()
+    return [
+        node
+        for node in model.graph
+        if node.domain == "" and (node.op_type in regrouped or not onnx.defs.has(node.op_type, OPSET, ""))
+    ]
 
 
 def _spell_out_defaults(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
@@ -152,13 +158,42 @@ def _spell_out_defaults(node: ir.Node, schema: onnx.defs.OpSchema) -> None:
             node.attributes[name] = ir.serde.deserialize_attribute(default)
 
 
-def _expand(proto: onnx.ModelProto, operators: tuple[str, ...]) -> onnx.ModelProto:
+def _expand(proto: onnx.ModelProto, operators: Collection[str]) -> onnx.ModelProto:
+    """Turn the operators into calls of model-local functions, and inline these: the inliner's own way to specified
+    functions fails at inputs that are left out.
+    """
     proto.graph.value_info.extend(
         onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         for tensor in proto.graph.initializer
     )
-    typed = shape_inference.infer_shapes(proto)
-    return inliner.inline_selected_functions(typed, [("", name) for name in operators], inline_schema_functions=True)
+    graph = shape_inference.infer_shapes(proto).graph
+    types = {each.name: each.type for each in (*graph.input, *graph.value_info, *graph.output)}
+    [opset] = [each.version for each in proto.opset_import if each.domain == ""]
+    for number, node in enumerate(proto.graph.node):
+        if node.domain == "" and node.op_type in operators:
+            function = _specified(node, opset, [types.get(name, onnx.TypeProto()) for name in node.input])
+            function.domain, function.name = _SPECIFICATION, f"{node.op_type}_{number}"
+            proto.functions.append(function)
+            node.domain, node.op_type = function.domain, function.name
+    proto.opset_import.add(domain=_SPECIFICATION, version=1)
+    return inliner.inline_local_functions(proto)
+
+
+def _specified(node: onnx.NodeProto, opset: int, types: Sequence[onnx.TypeProto]) -> onnx.FunctionProto:
+    """The function by which the specification defines the operator of a node."""
+    schema: Any = onnx.defs.get_schema(node.op_type, opset, "")  # its stubs lack these methods
+    if versions := [each for each in schema.function_opset_versions if each <= opset]:
+        body = schema.get_function_with_opset_version(max(versions))
+    elif versions := [each for each in schema.context_dependent_function_opset_versions if each <= opset]:
+        known = [each.SerializeToString() for each in types]
+        body = schema.get_context_dependent_function_with_opset_version(max(versions), node.SerializeToString(), known)
+    else:
+        raise _no_counterpart(node, opset, "does not exist there, and no function of older operators defines it")
+    function = onnx.FunctionProto()
+    function.ParseFromString(body)
+    for each in function.opset_import:
+        each.version = opset
+    return function
 
 
 def _lower_node(node: ir.Node, opset: int) -> None:
@@ -180,8 +215,9 @@ def _lower_node(node: ir.Node, opset: int) -> None:
         node.attributes["mode"] = ir.AttrString("mode", _RENAMED_MODES.get(mode, mode))
 
 
-def _no_counterpart(node: ir.Node, opset: int, reason: str) -> UnsupportedOperatorError:
+def _no_counterpart(node: ir.Node | onnx.NodeProto, opset: int, reason: str) -> UnsupportedOperatorError:
+    first = node.output[0] if isinstance(node, onnx.NodeProto) else node.outputs[0].name
     return UnsupportedOperatorError(
-        f"{node.op_type} {node.name or node.outputs[0].name!r} (opset {opset}) cannot be brought to opset {OPSET}: it "
-        f"{reason}. Export the model at opset {OPSET}"
+        f"{node.op_type} {node.name or first!r} (opset {opset}) cannot be brought to opset {OPSET}: it {reason}. "
+        f"Export the model at opset {OPSET}"
     )

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from onnxviz.errors import FileFormatError, UnsupportedModelError
+from onnxviz.graph.bfloat16 import widen
 from onnxviz.source import Array
 
 METADATA_PREFIX = "onnxviz."
@@ -26,11 +27,13 @@ HELD_BYTES = 65_536
 class OnnxFile:
     """A model whose large initializers are external tensors, to be found in ``weights`` under their names.
 
-    Weights that lie in a file beside the model are mapped from it, not read.
+    Weights that lie in a file beside the model are mapped from it, not read. ``widened`` says that the model is
+    bfloat16 (:mod:`onnxviz.graph.bfloat16`).
     """
 
     proto: onnx.ModelProto
     weights: dict[str, Array]
+    widened: bool = False
 
 
 def read(path_or_proto: str | PathLike[str] | onnx.ModelProto) -> OnnxFile:
@@ -52,13 +55,14 @@ def read(path_or_proto: str | PathLike[str] | onnx.ModelProto) -> OnnxFile:
     for tensor in _tensors(proto.graph):
         if uses_external_data(tensor):
             _check_external(tensor, folder, called)
+    widened = widen(proto, folder)
     weights = {tensor.name: _take_out(tensor, folder) for tensor in proto.graph.initializer if _is_large(tensor)}
     for tensor in _tensors(proto.graph):
         if uses_external_data(tensor) and tensor.name not in weights:
             load_external_data_for_tensor(tensor, str(folder))
             tensor.data_location = onnx.TensorProto.DEFAULT
             tensor.ClearField("external_data")
-    return OnnxFile(_copy(proto), weights)  # a protobuf gives memory back only as a whole
+    return OnnxFile(_copy(proto), weights, widened)  # a protobuf gives memory back only as a whole
 
 
 def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -123,6 +123,7 @@ def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what matters is raised; warnings about the user's own graph help nobody here
     options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of the weights, for a few runs
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # as the converted file will be run
     values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in file.weights.items()}
     # The first call tells where the external tensors are, the second that the session may use them without a copy.
     options.add_external_initializers(list(values), list(values.values()))
@@ -132,8 +133,8 @@ def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(file.proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
         message = str(error).strip()
-        if any(phrase in message for phrase in _NO_OPERATOR):
-            raise UnsupportedOperatorError(_unknown_operator(file.proto, message)) from error
+        if refusal := missing_kernel(file.proto, message):
+            raise refusal from error
         if _TOO_NEW in message:
             raise UnsupportedModelError(
                 f"the model's opset is newer than onnxruntime {onnxruntime.__version__} reads: {message}. Update "
@@ -142,13 +143,26 @@ def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
         raise FileFormatError(f"onnxruntime {onnxruntime.__version__} cannot load the model: {message}") from error
 
 
-def _unknown_operator(proto: onnx.ModelProto, message: str) -> str:
+def missing_kernel(proto: onnx.ModelProto, message: str) -> UnsupportedOperatorError | None:
+    """The refusal of a graph for which ONNX Runtime says that it lacks an operator; None if it says something else."""
+    if not any(phrase in message for phrase in _NO_OPERATOR):
+        return None
+    what = "an operator of the model"
     for node in proto.graph.node:
         marks = (f"{node.domain}:{node.op_type}(", f"for {node.op_type} with", f"for {node.op_type}(")
         if any(mark in message for mark in marks):
-            where = repr(node.name) if node.name else f"of {node.output[0]!r}"
-            return (
-                f"onnxruntime has no kernel for the operator {node.op_type} {where} of the operator set "
-                f"{node.domain or 'ai.onnx'!r}; onnxviz needs a model of operators that onnxruntime runs"
-            )
-    return f"onnxruntime has no kernel for an operator of the model: {message}"
+            called = repr(node.name) if node.name else f"of {node.output[0]!r}"
+            what = f"the operator {node.op_type} {called} of the operator set {node.domain or 'ai.onnx'!r}"
+            break
+    return UnsupportedOperatorError(
+        f"onnxruntime's CPU has no kernel for {what}{_in_double(proto)}; onnxviz needs a model that it runs. "
+        f"onnxruntime says: {message}"
+    )
+
+
+def _in_double(proto: onnx.ModelProto) -> str:
+    kinds = {tensor.data_type for tensor in proto.graph.initializer}
+    kinds |= {value.type.tensor_type.elem_type for value in proto.graph.input}
+    if onnx.TensorProto.DOUBLE not in kinds:
+        return ""
+    return " in double precision, for which it has few: convert the model in float32 (PyTorch: model.float())"

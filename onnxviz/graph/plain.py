@@ -6,8 +6,11 @@ What counts as a layer: an ONNX file has no modules, so the values after which o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from math import prod
 from os import PathLike
 
 import onnx
@@ -17,13 +20,14 @@ from onnx import inliner
 from onnx_ir.passes import common
 
 from onnxviz.errors import ConversionError, LayerError, nearest
+from onnxviz.graph import composites, decompositions
 from onnxviz.graph.agreement import agree, require_agreement
 from onnxviz.graph.inputs import Example, declared_inputs, example_feeds, settle_batch
-from onnxviz.graph.lift import OPSET, lift, opset_of
+from onnxviz.graph.lift import OPSET, lift, newer_nodes, opset_of
 from onnxviz.graph.normalise import own_outputs
 from onnxviz.graph.onnx_file import OnnxFile, read
 from onnxviz.graph.original import FLOATS, Original, value_nodes
-from onnxviz.source import BATCH, Feeds, Source, Tap
+from onnxviz.source import BATCH, WIDENED, Feeds, Source, Tap
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _PRODUCTS = ("Gemm", "MatMul")
@@ -44,13 +48,33 @@ _ACTIVATIONS = (
 _POOLS = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool")
 _JUNCTIONS = ("Add", "Sum", "Concat")
 
-LAYER_OPERATORS = frozenset((*_CONVOLUTIONS, *_PRODUCTS, *_NORMALISATIONS, *_ACTIVATIONS, *_POOLS, *_JUNCTIONS))
+_QUANTISED = "the model is quantised: gradients pass straight through the rounding (arXiv:1308.3432)"
+
+_MADE_UP = re.compile(r"^gemm_(in|out)put_shape|_token_\d+$")
+"""Names of constants that ONNX Runtime's optimiser makes up; it fails where it meets its own names again."""
+
+_FUSIONS = {
+    **dict.fromkeys(("FusedConv", "FusedGemm", "Attention", "FastGelu"), (1, 2)),
+    **dict.fromkeys(("FusedMatMul", "TransposeMatMul", "BiasGelu"), (0, 1)),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), (2, 3, 4)),
+    "EmbedLayerNormalization": (2, 3, 4, 5, 6),
+    "MatMulNBits": (),
+    "MultiHeadAttention": (3,),
+    "QuickGelu": (),
+    "SimplifiedLayerNormalization": (1,),
+}
+"""What ONNX Runtime makes of them (:mod:`onnxviz.graph.decompositions`), and the inputs that are trained."""
+
+LAYER_OPERATORS = frozenset(
+    (*_CONVOLUTIONS, *_PRODUCTS, *_NORMALISATIONS, *_ACTIVATIONS, *_POOLS, *_JUNCTIONS, *_FUSIONS)
+)
 """Operators whose outputs are layers by default."""
 
 _PARAMETER_INPUTS = {
     **dict.fromkeys((*_CONVOLUTIONS, *_NORMALISATIONS, "Gemm"), (1, 2)),
     **dict.fromkeys(("MatMul", "Add"), (0, 1)),
     "PRelu": (1,),
+    **_FUSIONS,
 }
 """Which inputs of an operator are trained, where they are stored numbers (BatchNormalization's statistics are not)."""
 
@@ -85,20 +109,23 @@ def source(
         ConversionError: the model does not run on the example.
     """
     file = read(path_or_proto)
+    decompositions.refuse_layouts(file.proto)
     inputs = declared_inputs(file.proto.graph)
     feeds = example_feeds(inputs, example)
     if file.proto.functions:
         file = _inlined(file, feeds)
     nodes = value_nodes(file.proto.graph)
-    asked = _asked(nodes, [layers] if isinstance(layers, str) else layers)
+    activations = composites.written_out(_in_memory(file))
+    asked = _asked(nodes, [layers] if isinstance(layers, str) else layers, activations)
     original = Original(file, asked)
     chosen = _float_values(asked, original, explicit=layers is not None)
     original.keep(chosen)
-    notes: list[str] = []
+    notes = [WIDENED] if file.widened else []
+    notes += [_QUANTISED] if any(node.op_type == "QuantizeLinear" for node in file.proto.graph.node) else []
     feeds, open_batch = settle_batch(original.run, inputs, feeds, given=example is not None, notes=notes)
     model = _lifted(file, original, feeds, notes)
     _settle_shapes(model, feeds, open_batch)
-    taps = _taps(model, {name: nodes[name].op_type for name in chosen}, notes)
+    taps = _taps(model, {name: nodes[name] for name in chosen}, _stored_sizes(file.proto.graph), notes)
     _declare_outputs(model, original, feeds)
     renamed = own_outputs(model)
     outputs = {name: renamed.get(name, name) for name in original.outputs}
@@ -113,10 +140,14 @@ def _versions(proto: onnx.ModelProto) -> dict[str, str]:
 # ----------------------------------------------------------------------------------------------------------- layers
 
 
-def _asked(nodes: Mapping[str, onnx.NodeProto], layers: Sequence[str] | None) -> list[str]:
-    """The values that are meant, in the order of the graph."""
+def _asked(
+    nodes: Mapping[str, onnx.NodeProto], layers: Sequence[str] | None, activations: Mapping[str, tuple[str, set[str]]]
+) -> list[str]:
+    """The values that are meant, in the order of the graph; an activation written as several nodes is one layer."""
     if layers is None:
-        return [name for name, node in nodes.items() if node.op_type in LAYER_OPERATORS and name == node.output[0]]
+        inside = {name for _, names in activations.values() for name in names}
+        single = {n for n, node in nodes.items() if node.op_type in LAYER_OPERATORS and n == node.output[0]}
+        return [name for name in nodes if name in activations or name in single - inside]
     asked: set[str] = set()
     for layer in layers:
         fitting = [layer] if layer in nodes else [name for name in nodes if fnmatchcase(name, layer)]
@@ -137,28 +168,35 @@ def _float_values(asked: Sequence[str], original: Original, *, explicit: bool) -
     return chosen
 
 
-def _taps(model: ir.Model, layers: Mapping[str, str], notes: list[str]) -> list[Tap]:
-    """Make the layers outputs of the graph, under their own names."""
+def _taps(
+    model: ir.Model, layers: Mapping[str, onnx.NodeProto], sizes: Mapping[str, int], notes: list[str]
+) -> list[Tap]:
+    """Make the layers outputs of the graph, under their own names; ``sizes`` has the sizes of the stored values."""
     values = ir.convenience.create_value_mapping(model.graph, include_subgraphs=False)
     listed = set(model.graph.outputs)
     taps = []
-    for name, operator in layers.items():
+    for name, node in layers.items():
         value = values.get(name)
         if value is None:
             notes.append(f"the layer {name!r} was left out: its value vanished when the graph was brought to opset 18")
             continue
         if value not in listed:
             model.graph.outputs.append(value)
-        taps.append(Tap(name, name, operator, _parameters(value.producer())))
+        trained = [node.input[i] for i in _PARAMETER_INPUTS.get(node.op_type, ()) if i < len(node.input)]
+        taps.append(Tap(name, name, node.op_type, sum(sizes.get(each, 0) for each in trained)))
     return taps
 
 
-def _parameters(node: ir.Node | None) -> int:
-    if node is None:
-        return 0
-    places = _PARAMETER_INPUTS.get(node.op_type, ())
-    stored = [node.inputs[i] for i in places if i < len(node.inputs)]
-    return sum(value.const_value.size for value in stored if value is not None and value.const_value is not None)
+def _stored_sizes(graph: onnx.GraphProto) -> dict[str, int]:
+    """The number of elements of each value that the file stores."""
+    constants = {
+        node.output[0]: prod(attribute.t.dims)
+        for node in graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+    return constants | {tensor.name: prod(tensor.dims) for tensor in graph.initializer}
 
 
 # ------------------------------------------------------------------------------------------------------------ graph
@@ -166,7 +204,7 @@ def _parameters(node: ir.Node | None) -> int:
 
 def _inlined(file: OnnxFile, feeds: Feeds) -> OnnxFile:
     """The model without its own functions, shown equal; the original could not be asked for a value inside of one."""
-    flat = OnnxFile(inliner.inline_local_functions(file.proto, convert_version=True), file.weights)
+    flat = replace(file, proto=inliner.inline_local_functions(file.proto, convert_version=True))
     before, after = Original(file).run(feeds), Original(flat).run(feeds)
     for name, value in before.items():
         if not agree(value, after[name]):
@@ -177,6 +215,26 @@ def _inlined(file: OnnxFile, feeds: Feeds) -> OnnxFile:
 
 
 def _lifted(file: OnnxFile, original: Original, feeds: Feeds, notes: list[str]) -> ir.Model:
+    """The graph at opset 18, its fusions taken apart, shown equal where anything had to be done for it."""
+    model = _in_memory(file)
+    opset = opset_of(model)
+    decompositions.set_aside(model)
+    aside = decompositions.foreign(model.graph)
+    read_there = {
+        x.name for node in (*aside, *newer_nodes(model)) for x in node.inputs if x and x.name and not x.const_value
+    }
+    measured = Original(file, read_there).run(feeds) if aside else {}
+    decompositions.annotate(model.graph, measured)
+    model = lift(model)
+    decompositions.decompose(model, measured)
+    if opset != OPSET or aside:
+        require_agreement(file, original, model, feeds)
+    if opset != OPSET:
+        notes.append(f"the graph was brought from opset {opset} to {OPSET}")
+    return model
+
+
+def _in_memory(file: OnnxFile) -> ir.Model:
     model = ir.from_proto(file.proto)
     for name, array in file.weights.items():
         model.graph.initializers[name].const_value = ir.tensor(array, name=name)
@@ -184,11 +242,10 @@ def _lifted(file: OnnxFile, original: Original, feeds: Feeds, notes: list[str]) 
         model.opset_imports[""] = model.opset_imports.pop("ai.onnx")
     common.RemoveInitializersFromInputsPass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    opset = opset_of(model)
-    model = lift(model)
-    if opset != OPSET:
-        require_agreement(file, original, model, feeds)
-        notes.append(f"the graph was brought from opset {opset} to {OPSET}")
+    for name, value in list(model.graph.initializers.items()):
+        if value.const_value is not None and _MADE_UP.search(name):
+            value.const_value = ir.tensor(value.const_value.numpy())
+            value.name = f"{name}#stored"
     return model
 
 

@@ -13,7 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from onnxviz.engine.session import Weights, create_session, runtime_errors
-from onnxviz.errors import ConversionError
+from onnxviz.errors import ConversionError, ProviderError
+from onnxviz.graph.original import missing_kernel
 from onnxviz.graph.weights import skeleton_and_weights
 from onnxviz.source import BATCH, Array
 
@@ -45,10 +46,11 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], batched: Collection[str])
             ``"k*N"``, one that depends on it in another way None.
 
     Returns:
-        The bytes that the float values of one sample take together.
+        The bytes that the values of one sample take together; a Transpose is not counted, it mostly vanishes.
     """
     graph = model.graph
     values = [y for node in graph for y in node.outputs if y.name]
+    copies = {y for node in graph if node.op_type == "Transpose" for y in node.outputs}
     batches = (2, 3) if batched else (next((len(x) for x in feeds.values() if x.ndim), 1),)
     runs = [with_batch(feeds, b, batched) for b in batches]
     types, shapes = _measure(model, [v.name or "" for v in values], runs)
@@ -60,7 +62,8 @@ def probe(model: ir.Model, feeds: Mapping[str, Array], batched: Collection[str])
         if (dtype := _ELEMENT_TYPES.get(types[value.name or ""])) is not None:
             value.dtype = dtype
         value.shape = ir.Shape([_dim(d, batches) for d in zip(*[s for s in sizes if s is not None], strict=True)])
-        total += math.prod(sizes[0]) * int(value.dtype.itemsize if value.dtype else 4)
+        if value not in copies:
+            total += math.prod(sizes[0]) * int(value.dtype.itemsize if value.dtype else 4)
     for value in graph.inputs:
         feed = feeds[value.name or ""]
         value.shape = ir.Shape([BATCH if value.name in batched and not i else int(d) for i, d in enumerate(feed.shape)])
@@ -84,7 +87,12 @@ def _measure(
     proto, weights = detached(model)
     del proto.graph.output[:]
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = create_session(proto, weights, optimize=False)
+    try:
+        session = create_session(proto, weights, optimize=False)
+    except ProviderError as error:
+        if refusal := missing_kernel(proto, str(error)):
+            raise refusal from error
+        raise
     types = {o.name: o.type.removeprefix("tensor(").removesuffix(")") for o in session.get_outputs()}
     shapes = []
     for feeds in runs:

@@ -19,7 +19,6 @@ REFUSALS = {
     "idle layer": (models.Shared(), IMAGE, ["idle"], LayerError, "'idle' is in the model, but"),
     "nothing like it": (models.Shared(), IMAGE, ["x.*"], LayerError, "'x.\\*' is unknown$"),
     "lazy": (nn.LazyLinear(3), normal(1, 6), None, UnsupportedModelError, "call the model once"),
-    "bfloat16": (nn.Linear(6, 2).bfloat16(), normal(1, 6), None, UnsupportedModelError, "model.float"),
     "data decide": (models.Failing(), normal(1, 6), None, UnsupportedModelError, "tracing it with torch.export failed"),
     "function": (torch.relu, normal(1, 6), None, UnsupportedModelError, "expected a torch.nn.Module"),
     "no such suffix": ("model.pt", None, None, UnsupportedModelError, "is no .pt2 file"),

@@ -111,6 +111,7 @@ def test_open_length_is_fixed_to_the_example():
         source(path)
     plain = source(path, example=(seeded((1, 8000)), np.array(46, np.float32), np.array(2000, np.float32)))
     assert [list(value.shape) for value in plain.model.graph.inputs] == [[1, 8000], [], []]
+    assert any("leaves axis 1 (" in note and "the file keeps the example's 8000" in note for note in plain.notes)
     check(plain)
 
 
@@ -314,7 +315,6 @@ REFUSED = {
         UnsupportedModelError,
         "output 'y' is seq",
     ),
-    "bfloat16": ("g (bfloat16[N] x) => (bfloat16[N] y) { y = Relu(x) }", UnsupportedModelError, "'x' is bfloat16"),
 }
 
 
