@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from onnxviz.engine.core import Engine, Head
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import as_feeds
@@ -15,6 +17,7 @@ from onnxviz.engine.targets import Of, choose_output
 from onnxviz.errors import InputError, LayerError
 from onnxviz.explanation import Explanation
 from onnxviz.manifest import Input, Layer, Output, Tensor, grad_name
+from onnxviz.source import Array
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,16 @@ class Question:
             options=details,
             provider=self.engine.provider,
             class_names=manifest.classes,
-            notes=_notes(answer.changes),
+            notes=_notes(answer.changes, answer.values),
         )
 
 
-def _notes(changes: Changes) -> tuple[str, ...]:
-    """What must be known of the rewrite to read the result."""
-    return (f"no rectifiers, so with their plain derivative: {counted(changes.kept)}",) if changes.kept else ()
+def _notes(changes: Changes, values: Array) -> tuple[str, ...]:
+    """What must be known of the rewrite and of the numbers to read the result."""
+    notes = [f"no rectifiers, so with their plain derivative: {counted(changes.kept)}"] if changes.kept else []
+    if not np.isfinite(values).all():
+        notes.append("holds infinities or NaN: numbers left the range of the model's type, or a derivative has none")
+    return tuple(notes)
 
 
 def roles(tensor: Tensor) -> tuple[str | None, ...]:

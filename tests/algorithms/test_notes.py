@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+import onnxviz as ov
 from onnxviz.explanation import Explanation
 
 NOTE = "no rectifiers, so with their plain derivative: Sigmoid ×16, Softmax ×2"
@@ -36,3 +38,18 @@ def test_in_the_saved_file(explanation, tmp_path):
 
 def test_in_what_is_made_of_it(explanation):
     assert explanation.normalize().notes == explanation.resize(4).notes == (NOTE,)
+
+
+class Reciprocal(torch.nn.Module):
+    """One over each number, added up in pairs."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reciprocal().reshape(-1, 2, 2).sum(-1)
+
+
+def test_numbers_that_are_none_are_told_of(tmp_path):
+    x = np.array([[1.0, 2.0, 3.0, 4.0]], np.float32)
+    with ov.load(ov.convert(Reciprocal(), tmp_path / "r.onnx", example=x, quiet=True), providers="cpu") as explainer:
+        assert explainer.gradient(x, target=1).notes == ()
+        (note,) = explainer.gradient(x * [[0, 1, 1, 1]], target=0).notes
+    assert note.startswith("holds infinities or NaN")
