@@ -1,36 +1,8 @@
 """The table of cases, a module per family of rules."""
 
-from tests.gradient.cases import (
-    activation,
-    elementwise,
-    index,
-    linear,
-    norm,
-    pool,
-    quantise,
-    recurrent,
-    reduce,
-    resize,
-    sample,
-    shape,
-    signal,
-    trigonometry,
-)
+import importlib
 
-FAMILIES = (
-    activation,
-    elementwise,
-    index,
-    linear,
-    norm,
-    pool,
-    quantise,
-    recurrent,
-    reduce,
-    resize,
-    sample,
-    shape,
-    signal,
-    trigonometry,
-)
+from onnxviz.gradient import rules
+
+FAMILIES = [importlib.import_module(f"{__name__}.{family}") for family in rules.__all__]
 CASES = [case for family in FAMILIES for case in family.CASES]
