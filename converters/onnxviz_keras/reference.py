@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,6 +16,9 @@ from onnxviz.source import Array, Feeds, Request
 from onnxviz_keras.quiet import quiet
 from onnxviz_keras.subject import Subject
 from onnxviz_keras.taps import Recorder
+
+Names = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+"""For each request the names that it is about: of what, with respect to what."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class KerasReference:
 
     subject: Subject
     taps: tuple[str, ...]
+    _traced: dict[Names, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """Values of all outputs and taps, computed eagerly; where both share a name, the output."""
@@ -45,32 +50,35 @@ class KerasReference:
         Raises:
             LayerError: a name that is no float input, output or tap.
         """
-        wanted = {name for of, wrt in requests for name in (*of, *wrt)}
-
-        def answers(inputs: list[tf.Tensor], cotangents: list[dict[str, tf.Tensor]]) -> list[list[tf.Tensor]]:
-            with keras.StatelessScope(), Recorder(self.subject.model, self.taps, on_path=True) as recorder:
-                outputs = self.subject.outputs(self.subject(inputs), recorder.values)
-            values = recorder.values | outputs
-            sources = dict(zip(self.subject.inputs, inputs, strict=True)) | recorder.values
-            _refuse_others(wanted, values | sources)
-            return [
-                tf.gradients(
-                    [values[name] for name in of],
-                    [sources[name] for name in wrt],
-                    [given[name] for name in of],
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
-                for (of, wrt), given in zip(requests, cotangents, strict=True)
-            ]
-
+        asked = tuple((tuple(of), tuple(wrt)) for of, wrt in requests)
         with quiet():
-            given = [{name: tf.constant(c) for name, c in of.items()} for of, _ in requests]
-            arguments = self.subject.tensors(feeds), given
+            if asked not in self._traced:
+                self._traced[asked] = tf.function(partial(self._answers, asked), autograph=False)
+            arguments = self.subject.tensors(feeds), [[tf.constant(c) for c in of.values()] for of, _ in requests]
             # A concrete function is a graph even where tf.config.run_functions_eagerly holds.
-            found = tf.function(answers, autograph=False).get_concrete_function(*arguments)(*arguments)
+            found = self._traced[asked].get_concrete_function(*arguments)(*arguments)
         return [
             {name: _array(gradient) for name, gradient in zip(wrt, gradients, strict=True)}
-            for (_, wrt), gradients in zip(requests, found, strict=True)
+            for (_, wrt), gradients in zip(asked, found, strict=True)
+        ]
+
+    def _answers(
+        self, asked: Names, inputs: list[tf.Tensor], cotangents: list[list[tf.Tensor]]
+    ) -> list[list[tf.Tensor]]:
+        """The graph that :meth:`gradients` runs; it is traced once for the same names and shapes."""
+        with keras.StatelessScope(), Recorder(self.subject.model, self.taps, on_path=True) as recorder:
+            outputs = self.subject.outputs(self.subject(inputs), recorder.values)
+        values = recorder.values | outputs
+        sources = dict(zip(self.subject.inputs, inputs, strict=True)) | recorder.values
+        _refuse_others((name for of, wrt in asked for name in (*of, *wrt)), values | sources)
+        return [
+            tf.gradients(
+                [values[name] for name in of],
+                [sources[name] for name in wrt],
+                given,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO,
+            )
+            for (of, wrt), given in zip(asked, cotangents, strict=True)
         ]
 
 
