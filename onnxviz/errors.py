@@ -23,6 +23,10 @@ class UnsupportedOperatorError(ConversionError):
     """An operator of the graph cannot be lifted to opset 18 or has no gradient rule."""
 
 
+class OpenSizeError(ConversionError):
+    """A gradient needs to know a size that the model leaves open; with sizes fixed to the example's it can be built."""
+
+
 class CheckFailedError(ConversionError):
     """The converted file does not reproduce the original model's numbers."""
 

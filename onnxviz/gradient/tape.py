@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from onnxviz.errors import ConversionError
+from onnxviz.errors import ConversionError, OpenSizeError
 
 Dim = int | str | None
 Operand = ir.Value | float | Sequence[int] | None
@@ -27,17 +27,26 @@ def dims(value: ir.Value) -> tuple[Dim, ...]:
     return tuple(d if isinstance(d, int) else d.value for d in value.shape)
 
 
-def static_dims(value: ir.Value, start: int = 0) -> list[int]:
-    """The sizes of the axes from ``start`` on, all of which must be fixed."""
-    sizes = dims(value)[start:]
+def static_dims(value: ir.Value, start: int = 0, stop: int | None = None) -> list[int]:
+    """The sizes of the axes from ``start`` on (before ``stop``), all of which must be fixed.
+
+    Raises:
+        OpenSizeError: one is not.
+    """
+    sizes = dims(value)[start:stop]
     if not all(isinstance(size, int) for size in sizes):
         value = value.meta.get(ARGUMENT, value)
         node = value.producer()
-        raise ConversionError(
-            f"{value.name!r} (from {node.op_type if node else 'an input'}) has shape {list(dims(value))}; its gradient "
-            f"needs fixed sizes from axis {start} on. Convert with an example of the size that you will use"
+        raise OpenSizeError(
+            f"{value.name!r} (from {node.op_type if node else 'an input'}) has shape {list(dims(value))}; a gradient "
+            f"needs fixed sizes there, from axis {start} on"
         )
     return [int(size) for size in sizes if isinstance(size, int)]
+
+
+def fixed(value: ir.Value, start: int = 0) -> bool:
+    """Whether all sizes of the axes from ``start`` on are."""
+    return all(isinstance(size, int) for size in dims(value)[start:])
 
 
 def constant_ints(value: ir.Value) -> list[int] | None:
@@ -127,10 +136,29 @@ class Ops:
 
     def shape_of(self, x: ir.Value) -> ir.Value:
         """The shape of x as an int64 tensor; a constant where all sizes are fixed."""
-        sizes = dims(x) if x.shape is not None else (None,)
-        if all(isinstance(size, int) for size in sizes):
-            return self.constant(np.array(sizes, np.int64))
+        if x.shape is not None and fixed(x):
+            return self.constant(np.array(dims(x), np.int64))
         return self.Shape(x)
+
+    def arranged(self, x: ir.Value, sizes: Sequence[int | ir.Value]) -> ir.Value:
+        """x reshaped to sizes as :meth:`size` gives them; one that is computed is left to the rest."""
+        computed = [i for i, size in enumerate(sizes) if not isinstance(size, int)]
+        if len(computed) == 1 and -1 not in sizes and 0 not in sizes:
+            return self.Reshape(x, [size if isinstance(size, int) else -1 for size in sizes])
+        return self.Reshape(x, self.joined(sizes))
+
+    def joined(self, sizes: Sequence[int | ir.Value]) -> ir.Value:
+        """Sizes as :meth:`size` gives them as one int64 tensor."""
+        fixed_sizes = [size for size in sizes if isinstance(size, int)]
+        if len(fixed_sizes) == len(sizes):
+            return self.constant(np.array(fixed_sizes, np.int64))
+        parts = [self.constant(np.array([size], np.int64)) if isinstance(size, int) else size for size in sizes]
+        return self.Concat(*parts, axis=0)
+
+    def size(self, x: ir.Value, axis: int) -> int | ir.Value:
+        """The size of x along an axis: a number where it is fixed, else an int64 tensor of rank 1."""
+        known = dims(x)[axis]
+        return known if isinstance(known, int) else self.Shape(x, start=axis, end=axis + 1)
 
     def reshape_like(self, dy: ir.Value, x: ir.Value) -> ir.Value:
         """dy with the shape of x; with a constant target where at most one size of x is not fixed."""

@@ -11,12 +11,15 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
 from onnxviz.gradient.backward import FLOATS, backward
 from onnxviz.gradient.tape import Ops
 from onnxviz.gradient.training_ops import TrainingOps
 
 N = "N"
+MISFIT = (InvalidArgument, Fail, RuntimeException)
+"""What onnxruntime raises where sizes do not fit."""
 UNCHECKED = {"GroupNormalization", "MeanVarianceNormalization"}
 """What onnx.checker refuses at opset 18: the one since opset 21 redefined it, the other without its default axes."""
 Shape = Sequence[int | str]
@@ -137,7 +140,7 @@ def load(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
 class Differentiated:
     """A model with seeds and gradients of all its float inputs, checked by onnx and loaded in onnxruntime."""
 
-    def __init__(self, model: ir.Model, feeds: Callable[[int], Mapping[str, np.ndarray]]):
+    def __init__(self, model: ir.Model, feeds: Callable[[int], Mapping[str, np.ndarray]], *, checked: bool = True):
         graph = model.graph
         measure(model, feeds)
         self.inputs = [x.name for x in graph.inputs]
@@ -147,13 +150,15 @@ class Differentiated:
         for y in graph.outputs:
             seeds[y] = ir.Value(name=f"seed/{y.name}", shape=y.shape, type=y.type)
             graph.inputs.append(seeds[y])
-        gradients = backward(Ops(graph, TrainingOps(model)), nodes, seeds, wrt, {x: f"grad/{x.name}" for x in wrt})
+        gradients = backward(
+            Ops(graph, TrainingOps(model), prefix="backward/"), nodes, seeds, wrt, {x: f"grad/{x.name}" for x in wrt}
+        )
         self.wrt = [x.name for x in wrt if x in gradients]
         graph.outputs.extend(gradients[x] for x in wrt if x in gradients)
         RemoveUnusedNodesPass()(model)
         self.model = model
         self.proto = ir.to_proto(model)
-        if UNCHECKED.isdisjoint(node.op_type for node in self.proto.graph.node):
+        if checked and UNCHECKED.isdisjoint(node.op_type for node in self.proto.graph.node):
             onnx.checker.check_model(self.proto, full_check=True)
         self.session = load(self.proto)
         self.plain = load(onnx.utils.Extractor(self.proto).extract_model(self.inputs, self.outputs))

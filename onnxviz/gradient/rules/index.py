@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import onnx_ir as ir
 
 from onnxviz.gradient.registry import Gradients, unsupported, vjp
-from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
+from onnxviz.gradient.tape import Ops, constant_ints, dims
 
 _UNBOUNDED = 2**31 - 1
 """Exporters write "to the end" as any number from here on."""
@@ -47,12 +46,13 @@ def _left_out(
     before, after = [0] * len(sizes), [0] * len(sizes)
     for axis, start, end in zip(along, first, last, strict=False):
         size = sizes[axis]
-        if start == 0 and end >= _UNBOUNDED:
-            continue
-        if not isinstance(size, int):
+        if isinstance(size, int):
+            begin, stop, _ = slice(start, end).indices(size)
+            before[axis], after[axis] = begin, size - max(begin, stop)
+        elif start == 0 and (end >= _UNBOUNDED or end < 0):
+            after[axis] = max(-end, 0)
+        else:  # what is left out may be less than start and end say
             return None
-        begin, stop, _ = slice(start, end).indices(size)
-        before[axis], after[axis] = begin, size - max(begin, stop)
     return before + after
 
 
@@ -78,30 +78,35 @@ def pad(
     if given is None or along is None or min(given) < 0:
         return op.scatter_back(dy, op.Pad(op.positions(x), pads, None, axes, mode=mode), x)
     for i, axis in enumerate(along):
-        dy = _folded(op, dy, x, axis % len(dims(x)), given[i], given[i + len(along)], mode)
+        dy = _folded(op, dy, axis % len(dims(x)), given[i], given[i + len(along)], mode)
     return dy
 
 
-def _folded(op: Ops, dy: ir.Value, x: ir.Value, axis: int, begin: int, end: int, mode: str) -> ir.Value:
+def _folded(op: Ops, dy: ir.Value, axis: int, begin: int, end: int, mode: str) -> ir.Value:
     """dy without its margins along one axis, what was there added to the elements that they copy."""
-    if begin == end == 0:
-        return dy
-    size = static_dims(x, axis)[0]
 
-    def margin(start: int, stop: int, offset: int) -> ir.Value:
-        """dy[start:stop], backwards or summed, put at ``offset``."""
-        if mode == "reflect":
-            part, length = op.Slice(dy, [stop - 1], [start - 1 if start else _BACKWARDS], [axis], [-1]), stop - start
-        else:
-            part, length = op.ReduceSum(op.Slice(dy, [start], [stop], [axis]), [axis], keepdims=1), 1
-        return op.Pad(part, [offset, size - offset - length], None, [axis])
+    def part(of: ir.Value, start: int, stop: int | None) -> ir.Value:
+        return op.Slice(of, [start], [_UNBOUNDED if stop is None else stop], [axis])
 
-    parts = [op.Slice(dy, [begin], [begin + size], [axis])]
+    def margin(start: int, stop: int | None) -> ir.Value:
+        """What was in a margin, in the order of the elements that it copies."""
+        taken = part(dy, start, stop)
+        if mode == "edge":
+            return op.ReduceSum(taken, [axis], keepdims=1)
+        return op.Slice(taken, [-1], [_BACKWARDS], [axis], [-1])
+
+    def added(to: ir.Value, start: int, stop: int | None, extra: ir.Value) -> ir.Value:
+        outside = [part(to, 0, start)] if start else []
+        inside = op.Add(part(to, start, stop), extra)
+        return op.Concat(*outside, inside, *([] if stop is None else [part(to, stop, None)]), axis=axis)
+
+    dx = part(dy, begin, -end or None) if begin or end else dy
+    reflect = mode == "reflect"  # the first and the last element have no copies then
     if begin:
-        parts.append(margin(0, begin, 1 if mode == "reflect" else 0))
+        dx = added(dx, int(reflect), begin + 1 if reflect else 1, margin(0, begin))
     if end:
-        parts.append(margin(begin + size, begin + size + end, size - 1 - (end if mode == "reflect" else 0)))
-    return reduce(op.Add, parts)
+        dx = added(dx, -end - 1 if reflect else -1, -1 if reflect else None, margin(-end, None))
+    return dx
 
 
 @vjp("Gather")

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from onnxviz.gradient.registry import Gradients, vjp
 from onnxviz.gradient.rules.linear import explicit_pads
-from onnxviz.gradient.tape import Ops, dims, static_dims
+from onnxviz.gradient.tape import Ops, dims
 
 
 @vjp("MaxPool")
@@ -39,10 +39,10 @@ def max_pool(
 
 @vjp("GlobalMaxPool")
 def global_max_pool(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
-    """y is the largest pixel of each channel: one window."""
-    kernel = static_dims(x, 2)
-    n = len(kernel)
-    return op.MaxPoolGrad(dy, x, kernel_shape=kernel, strides=[1] * n, pads=[0] * 2 * n, dilations=[1] * n, ceil_mode=0)
+    """y is the largest pixel of each channel, the first of several."""
+    pixels = op.Reshape(x, [0, 0, -1])
+    winner = op.ArgMax(pixels, axis=2, keepdims=1)
+    return op.reshape_like(op.ScatterElements(op.zeros_like(pixels), winner, op.Reshape(dy, [0, 0, 1]), axis=2), x)
 
 
 @vjp("AveragePool")
@@ -67,6 +67,7 @@ def average_pool(
         kernel_shape=kernel_shape,
         strides=strides or [1] * n,
         pads=explicit_pads(y, pads, auto_pad, n),
+        ceil_mode=ceil_mode,
         count_include_pad=count_include_pad,
     )
 

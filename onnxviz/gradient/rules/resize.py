@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from onnxviz.errors import OpenSizeError
 from onnxviz.gradient.registry import Gradients, unsupported, vjp
 from onnxviz.gradient.tape import Ops, constant_ints, dims, static_dims
 
@@ -39,7 +40,7 @@ def resize(
     along = range(len(dims(x))) if axes is None else [axis % len(dims(x)) for axis in axes]
     factors = _factors(y, x, scales, sizes, along, keep_aspect_ratio_policy)
     crops = _crops(y, roi, along, factors) if coordinate_transformation_mode == "tf_crop_and_resize" else {}
-    copies = {axis: round(factor) for axis, factor in factors.items()}
+    copies = {axis: round(factor) for axis, factor in factors.items() if factor is not None}
     if mode == "nearest" and (coordinate_transformation_mode, nearest_mode) in _REPLICATING and copies == factors:
         return _summed_blocks(op, dy, x, copies)
     attributes: dict[str, Any] = {
@@ -67,14 +68,19 @@ def _matrix(
     attributes: dict[str, Any],
 ) -> ir.Value:
     """A (m, n), computed as y was, from a scale or from a size, so that both round alike."""
-    n, m = static_dims(x, axis)[0], static_dims(y, axis)[0]
-    target = (None, [m, n]) if scale is None else (op.constant(np.array([scale, 1.0], np.float32)), None)
+    n, m = op.size(x, axis), op.size(y, axis)
+    if isinstance(n, int):
+        identity = op.constant(np.eye(n, dtype=np.float32))
+    else:
+        identity = op.EyeLike(op.Expand(op.constant(np.array(0, np.float32)), op.Concat(n, n, axis=0)))
     region = op.constant(np.array([crop[0], 0.0, crop[1], 1.0], np.float32))
-    return op.Resize(op.constant(np.eye(n, dtype=np.float32)), region, *target, **attributes)
+    if scale is not None:
+        return op.Resize(identity, region, op.constant(np.array([scale, 1.0], np.float32)), None, **attributes)
+    return op.Resize(identity, region, None, op.joined([m, n]), **attributes)
 
 
 def _crops(
-    y: ir.Value, roi: ir.Value | None, along: Sequence[int], factors: dict[int, float]
+    y: ir.Value, roi: ir.Value | None, along: Sequence[int], factors: Mapping[int, float | None]
 ) -> dict[int, tuple[float, float]]:
     """Axis → start and end of what is taken of it, as parts of its length, of the axes that are cropped.
 
@@ -93,17 +99,21 @@ def _crops(
 
 def _factors(
     y: ir.Value, x: ir.Value, scales: ir.Value | None, sizes: ir.Value | None, along: Sequence[int], policy: str
-) -> dict[int, float]:
-    """Axis → scale, of the axes that change."""
+) -> dict[int, float | None]:
+    """Axis → scale, of the axes that change; None where only the run can tell."""
     if scales is not None and (given := ir.convenience.get_const_tensor(scales)) and given.size:
         return {i: float(scale) for i, scale in zip(along, given.numpy(), strict=True) if scale != 1.0}
-    changes = {i: pair for i, pair in enumerate(zip(dims(x), dims(y), strict=True)) if pair[0] != pair[1]}
+    pairs = enumerate(zip(dims(x), dims(y), strict=True))
+    changes = {i: pair for i, pair in pairs if i in along and (pair[0] != pair[1] or pair[0] is None)}
     before = {i: n for i, (n, _) in changes.items() if isinstance(n, int)}
     after = {i: m for i, (_, m) in changes.items() if isinstance(m, int)}
-    if not before.keys() == after.keys() == changes.keys():
-        raise unsupported(y, f"needs fixed sizes along the axes that change; they go from {dims(x)} to {dims(y)}")
     if policy == "stretch":
-        return {i: after[i] / before[i] for i in changes}
+        return {i: after[i] / before[i] if i in before and i in after else None for i in changes}
+    if not before.keys() == after.keys() == changes.keys():
+        raise OpenSizeError(
+            f"a Resize with keep_aspect_ratio_policy={policy!r} needs fixed sizes along the axes that change; they go "
+            f"from {list(dims(x))} to {list(dims(y))}"
+        )
     wanted = None if sizes is None else constant_ints(sizes)
     if wanted is None:
         raise unsupported(y, f"needs constant sizes for keep_aspect_ratio_policy={policy!r}")
@@ -116,11 +126,11 @@ def _factors(
 
 def _summed_blocks(op: Ops, dy: ir.Value, x: ir.Value, copies: dict[int, int]) -> ir.Value:
     """Pixels repeated an integer number of times: the copies lie side by side, and their gradients are summed."""
-    split: list[int] = []
-    for i, size in enumerate(dims(x)):
-        split += [size if isinstance(size, int) else -1, *([copies[i]] if i in copies else [])]
+    split: list[int | ir.Value] = []
+    for i in range(len(dims(x))):
+        split += [op.size(x, i), *([copies[i]] if i in copies else [])]
     summed = [i + 1 + sum(j < i for j in copies) for i in copies]
-    return op.ReduceSum(op.Reshape(dy, split), summed, keepdims=0)
+    return op.ReduceSum(op.arranged(dy, split), summed, keepdims=0)
 
 
 def _along(op: Ops, dy: ir.Value, matrix: ir.Value, axis: int, rank: int) -> ir.Value:

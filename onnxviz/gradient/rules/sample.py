@@ -65,7 +65,7 @@ def roi_align(
     across = op.Flatten(op.Transpose(across, perm=[0, 2, 1, 3]), axis=2)  # (regions·bins, C·W)
     down = op.Mul(op.Unsqueeze(belongs, [2, 3]), rows)  # (N, regions, bins, H)
     down = op.Reshape(op.Transpose(down, perm=[0, 3, 1, 2]), [0, 0, -1])  # (N, H, regions·bins)
-    dx = op.Reshape(op.MatMul(down, across), [0, 0, static_dims(x, 1)[0], -1])
+    dx = op.Reshape(op.MatMul(down, across), [0, 0, static_dims(x, 1, 2)[0], -1])
     return op.Transpose(dx, perm=[0, 2, 1, 3])
 
 

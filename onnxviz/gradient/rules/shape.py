@@ -41,9 +41,8 @@ def depth_to_space(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, blocksize
     """Channels become blocks of b × b pixels: (b, b, C) → C in mode DCR, (C, b, b) → C in mode CRD."""
     if mode == "DCR":
         return op.SpaceToDepth(dy, blocksize=blocksize)
-    channels, height, width = static_dims(y, 1)
-    b = blocksize
-    blocks = op.Reshape(dy, [-1, channels, height // b, b, width // b, b])
+    (channels,), b = static_dims(y, 1, 2), blocksize
+    blocks = op.arranged(dy, [-1, channels, op.size(x, 2), b, op.size(x, 3), b])
     return op.reshape_like(op.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), x)
 
 
