@@ -12,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from onnxviz import __version__, bundle
-from onnxviz.errors import FileFormatError, MissingDependencyError, OptionError, UnsupportedModelError
+from onnxviz.errors import (
+    FileFormatError,
+    MissingDependencyError,
+    OpenSizeError,
+    OptionError,
+    UnsupportedModelError,
+)
 from onnxviz.manifest import Manifest
-from onnxviz.source import Source
+from onnxviz.source import OpenSizes, Source
 
 if TYPE_CHECKING:
     from onnxviz.explainable import GradientChoice
@@ -36,6 +42,7 @@ def convert(
     external_data: bool | None = None,
     custom_objects: Mapping[str, Any] | None = None,
     trust_code: bool = False,
+    open_sizes: OpenSizes = None,
     quiet: bool = False,
 ) -> Path:
     """Convert a model once into an explainable ONNX file, and check the file against the model.
@@ -56,6 +63,11 @@ def convert(
         custom_objects: name → class or function of what Keras does not know in a ``.keras`` or ``.h5`` file.
         trust_code: run Python code that the file of a Keras model contains (Lambda layers). Only for files whose origin
             you trust; False refuses them.
+        open_sizes: which sizes beside the batch the file leaves open, so that it takes inputs of other sizes than the
+            example's: None is what the model itself leaves open, ``{"x": (2, 3)}`` these axes of these inputs, True
+            also what a PyTorch module may leave open (all axes behind the channels; of integers all behind the batch),
+            False none, which makes the leanest graph. Where the model runs at one size alone, or a gradient needs to
+            know a size, it is the example's, and a note says so.
         quiet: do not print the line of residuals.
 
     Returns:
@@ -80,12 +92,20 @@ def convert(
     final = Path(path)
     with bundle.staged(final) as draft, _steps() as step:
         step("exporting")
-        source = source_of(model, custom_objects=custom_objects, trust_code=trust_code, example=example, layers=layers)
-        source.versions |= {"onnxviz": __version__, "onnx": version("onnx"), "onnx-ir": version("onnx-ir")}
+        known = {"custom_objects": custom_objects, "trust_code": trust_code, "example": example, "layers": layers}
+        source = source_of(model, **known, open_sizes=open_sizes)
         step("building the gradient graph")
-        graph, manifest = explainable.explain(
-            source, gradient=gradient, image=input.to_dict() if input else None, classes=classes
-        )
+        described: dict[str, Any] = {
+            "gradient": gradient,
+            "image": input.to_dict() if input else None,
+            "classes": classes,
+        }
+        try:
+            graph, manifest = explainable.explain(source, **described)
+        except OpenSizeError as error:
+            source = source_of(model, **known, open_sizes=False)
+            source.notes.append(f"all sizes but the batch stay as they are in the example: {error}")
+            graph, manifest = explainable.explain(source, **described)
         _check_classes(classes, manifest)
         step("writing")
         bundle.write(draft, graph, manifest, external_data=external_data)
@@ -93,25 +113,33 @@ def convert(
         manifest.residuals.update(Check(source, manifest, draft).run())
         bundle.add_residuals(draft, manifest)
     if not quiet:
-        print(summary(final, manifest, source.notes))  # noqa: T201 - the line of residuals that conversion promises
+        print(summary(final, manifest, [*source.notes, *source.caveats]))  # noqa: T201 - the line of residuals that conversion promises
     return final
 
 
 def summary(path: Path, manifest: Manifest, notes: Sequence[str] = ()) -> str:
     """What a conversion tells: layers, residuals against the source, and notes."""
-    residuals = manifest.residuals
-    values = max([*residuals["outputs"].values(), *residuals["layers"].values()], default=0.0)
-    line = f"{path}: {manifest.framework}, {len(manifest.layers)} layers; values within {values:.1e}"
-    if "gradient" in residuals:
-        g = residuals["gradient"]
-        line += f", gradient within {g['max']:.1e} (median {g['median']:.1e}) of the original's, by {g['by']}"
+    line = f"{path}: {manifest.framework}, {len(manifest.layers)} layers; {_residuals(manifest.residuals)}"
+    if "resized" in manifest.residuals:
+        line += f"; at another size {_residuals(manifest.residuals['resized'])}"
     return "\n".join([line, *(f"  note: {note}" for note in notes)])
+
+
+def _residuals(residuals: dict[str, Any]) -> str:
+    values = max([*residuals["outputs"].values(), *residuals["layers"].values()], default=0.0)
+    if "gradient" not in residuals:
+        return f"values within {values:.1e}"
+    g = residuals["gradient"]
+    return (
+        f"values within {values:.1e}, gradient within {g['max']:.1e} (median {g['median']:.1e}) of the original's, by "
+        f"{g['by']}"
+    )
 
 
 def source_of(
     model: Any, *, custom_objects: Mapping[str, Any] | None = None, trust_code: bool = False, **arguments: Any
 ) -> Source:
-    """What the converter for this kind of model makes of it; ``arguments`` are ``example`` and ``layers``."""
+    """What the converter for this kind of model makes of it; ``arguments`` are those that all converters take."""
     kind = _kind(model)
     if kind == "keras":
         arguments |= {"custom_objects": custom_objects, "trust_code": trust_code}
@@ -123,8 +151,9 @@ def source_of(
         raise MissingDependencyError(
             f"converting this model needs {error.name!r}, which is not installed: pip install 'onnxviz[{kind}]'"
         ) from error
-    result: Source = converter.source(model, **arguments)
-    return result
+    source: Source = converter.source(model, **arguments)
+    source.versions |= {"onnxviz": __version__, "onnx": version("onnx"), "onnx-ir": version("onnx-ir")}
+    return source
 
 
 def _kind(model: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +13,7 @@ import onnx_ir as ir
 
 from onnxviz.errors import ConversionError, UnsupportedOperatorError
 from onnxviz.gradient import backward as differentiate
+from onnxviz.gradient.refusals import refusals, withdraw
 from onnxviz.gradient.registry import describe
 from onnxviz.gradient.ruleless import why_no_rule
 from onnxviz.gradient.tape import Ops
@@ -18,13 +21,11 @@ from onnxviz.gradient.training_ops import TrainingOps
 from onnxviz.graph import axes, composites, layout, lean, normalise, probe, taps
 from onnxviz.graph.channels_first import to_last
 from onnxviz.manifest import IR_VERSION, OPSET, Axes, Input, Layer, Manifest, Output, grad_name, seed_name
-from onnxviz.source import BATCH, Source, Tap
+from onnxviz.source import BATCH, Feeds, Source, Tap
 
 GradientChoice = bool | Literal["available"]
 _ACTIVATIONS = ("Softmax", "LogSoftmax", "Sigmoid")
 _PASSIVE = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
-_GRADIENT_BATCH = "gradient_batch"
-"""The batch symbol of seeds and gradients: with the inputs' symbol onnxruntime would share buffers wrongly."""
 
 
 @dataclass
@@ -59,7 +60,7 @@ def explain(
         UnsupportedOperatorError: an operator has no gradient rule.
     """
     model, graph = source.model, source.model.graph
-    batched = [v.name or "" for v in graph.inputs if v.shape is not None and len(v.shape) and axes.is_batch(v.shape[0])]
+    batched = any(_shape(v)[:1] == (BATCH,) for v in graph.inputs)
     with taps.protected(model, source.taps):
         renamed = normalise.normalise(model)
     composites.recognise(model)
@@ -68,7 +69,9 @@ def explain(
         [replace(tap, value=renamed.get(tap.value, tap.value)) for tap in source.taps],
         {name: renamed.get(value, value) for name, value in source.outputs.items()},
     )
-    activation_bytes = probe.probe(model, source.example, batched)
+    measured = probe.probe(model, source.example)
+    source.resized = measured.resized
+    source.notes.extend(_fixed_sizes(name, axes, source.example) for name, axes in measured.fixed.items())
     normalise.explicit_pads(model, {v.name or "": _shape(v) for v in _values(graph)})
     lean.make_lean(model)
     values = {v.name or "": v for v in _values(graph)}
@@ -76,7 +79,7 @@ def explain(
     layout.channels_first(model, keep=_fixed(source, heads))
     normalise.separate_pads(model)
     batch = None if batched else next((len(x) for x in source.example.values() if x.ndim), 1)
-    roles = axes.AxisRoles(graph, batch)
+    roles = axes.AxisRoles(graph, batch, measured.symbols)
     values = {v.name or "": v for v in _values(graph)}
     reached: set[str] = set()
     reasons: dict[str, str] = {}
@@ -94,10 +97,17 @@ def explain(
         outputs=tuple(_output(h, roles, gradient=bool(reached) and _differentiable(h, graph)) for h in heads),
         layers=tuple(_layer(t, values[t.value], roles, reached, reasons) for t in placed),
         classes=tuple(classes) if classes is not None else None,
-        activation_bytes=activation_bytes,
+        activation_bytes=measured.activation_bytes,
+        sizes=measured.symbols.sizes,
+        caveats=tuple(source.caveats),
     )
     _finish(model)
     return model, manifest
+
+
+def _fixed_sizes(name: str, opened: Sequence[int], example: Feeds) -> str:
+    sizes = ", ".join(f"{example[name].shape[axis]} (axis {axis})" for axis in opened)
+    return f"the sizes {sizes} of input {name!r} stay as they are in the example: the model runs at no others"
 
 
 def _fixed(source: Source, heads: list[_Head]) -> list[ir.Value]:
@@ -107,16 +117,24 @@ def _fixed(source: Source, heads: list[_Head]) -> list[ir.Value]:
 
 
 def _append_gradient(
-    model: ir.Model, heads: list[_Head], layers: list[ir.Value], gradient: GradientChoice
+    model: ir.Model,
+    heads: list[_Head],
+    layers: list[ir.Value],
+    gradient: GradientChoice,
+    refused: Mapping[ir.Node, str] = MappingProxyType({}),
 ) -> tuple[set[str], dict[str, str]]:
-    """Append seeds and the backward pass; the names that have a gradient, and why others have none."""
+    """Append seeds and the backward pass; the names that have a gradient, and why others have none.
+
+    ``refused`` are the nodes that their rules turned out to refuse, and why: they count as nodes without a rule.
+    """
     graph = model.graph
     forward = list(graph)
     wrt = [v for v in [*graph.inputs, *layers] if v.dtype in differentiate.FLOATS]
     active = differentiate.downstream(wrt, forward)
     starts = list(dict.fromkeys(h.logits for h in heads if h.logits in active))
     needed = differentiate.upstream(starts, forward)
-    blocked = differentiate.missing_rules([n for n in forward if n in needed], active)
+    missing = differentiate.missing_rules([n for n in forward if n in needed], active)
+    blocked = dict.fromkeys(missing, "") | dict(refused)
     if blocked and gradient is not True:
         wrt = _after(blocked, forward, wrt)
         active = differentiate.downstream(wrt, forward)
@@ -139,14 +157,34 @@ def _append_gradient(
     names = {v: grad_name(v.name or "") for v in wrt}
     needed = differentiate.upstream(starts, forward)
     nodes = [n for n in forward if n in needed]
-    totals = differentiate.backward(op, nodes, seeds, wrt, names)
-    for value in [*graph.inputs, *layers]:
+    try:
+        totals = differentiate.backward(op, nodes, seeds, wrt, names)
+    except UnsupportedOperatorError:
+        if not (found := refusals(nodes, active)):
+            raise
+        _withdraw(graph, forward)
+        return _append_gradient(model, heads, layers, gradient, {**refused, **found})
+    _declare(graph, totals, [*graph.inputs, *layers])
+    return {v.name or "" for v in totals}, _reasons(layers, totals, forward, heads, blocked)
+
+
+def _declare(graph: ir.Graph, totals: dict[ir.Value, ir.Value], values: list[ir.Value]) -> None:
+    """Make the gradients of the values outputs of the graph."""
+    for value in values:
         if value in totals and totals[value] not in graph.outputs:
             total = totals[value]
             total.shape = ir.Shape([d if isinstance(d, int) else _renamed(d.value) for d in value.shape or ()])
             total.type = value.type
             graph.outputs.append(total)
-    return {v.name or "" for v in totals}, _reasons(layers, totals, forward, heads, blocked)
+
+
+def _withdraw(graph: ir.Graph, forward: list[ir.Node]) -> None:
+    """Take back the seeds and the backward pass."""
+    withdraw(graph, forward)
+    for name in [name for name in graph.initializers if name.startswith(("seed/", "backward/"))]:
+        value = graph.initializers.pop(name)
+        if value.is_graph_input():
+            graph.inputs.remove(value)
 
 
 def _seed(op: Ops, head: _Head) -> ir.Value:
@@ -167,7 +205,8 @@ def _zeros(shape: list[int], like: ir.Value) -> Any:
 
 
 def _renamed(symbol: str | None) -> str | None:
-    return symbol.replace(BATCH, _GRADIENT_BATCH) if symbol else None
+    """Another name for a size of a gradient: with the inputs' symbols onnxruntime would share buffers wrongly."""
+    return re.sub(r"[A-Za-z_]\w*", r"\g<0>_of_gradient", symbol) if symbol else None
 
 
 def _head(name: str, value: ir.Value) -> _Head:
@@ -188,7 +227,7 @@ def _head(name: str, value: ir.Value) -> _Head:
     return _Head(name, value, value)
 
 
-def _after(blocked: list[ir.Node], forward: list[ir.Node], wrt: list[ir.Value]) -> list[ir.Value]:
+def _after(blocked: Iterable[ir.Node], forward: list[ir.Node], wrt: list[ir.Value]) -> list[ir.Value]:
     """Those of ``wrt`` from which no blocked node is reached."""
     behind = _read_for([y for b in blocked for y in b.outputs], forward)
     return [v for v in wrt if v not in behind]
@@ -200,9 +239,12 @@ def _read_for(values: list[ir.Value], forward: list[ir.Node]) -> set[ir.Value]:
 
 
 def _missing_message(
-    blocked: list[ir.Node], forward: list[ir.Node], layers: list[ir.Value], possible: list[ir.Value]
+    blocked: Mapping[ir.Node, str], forward: list[ir.Node], layers: list[ir.Value], possible: list[ir.Value]
 ) -> str:
-    listed = ", ".join(f"{describe(node)}{_on_the_way_to(node, forward, layers)}" for node in blocked[:5])
+    listed = ", ".join(
+        f"{describe(node)}{_on_the_way_to(node, forward, layers)}{f' (its gradient {refused})' if refused else ''}"
+        for node, refused in list(blocked.items())[:5]
+    )
     more = f" and {len(blocked) - 5} more" if len(blocked) > 5 else ""
     layer_names = {v.name for v in layers}
     explainable = [v.name for v in possible if v.name in layer_names]
@@ -230,19 +272,20 @@ def _reasons(
     totals: dict[ir.Value, ir.Value],
     forward: list[ir.Node],
     heads: list[_Head],
-    blocked: list[ir.Node],
+    blocked: Mapping[ir.Node, str],
 ) -> dict[str, str]:
     """Why a layer has no gradient."""
     used = _read_for([h.value for h in heads], forward) | {h.value for h in heads}
-    before_blocked = _read_for([y for b in blocked for y in b.outputs], forward)
+    before = {node: _read_for(list(node.outputs), forward) for node in blocked}
     reasons = {}
     for value in layers:
         if value in totals:
             continue
         if value.dtype not in differentiate.FLOATS:
             why = "its values are not floats"
-        elif value in before_blocked:
-            why = f"it lies before {blocked[0].op_type}, which has no gradient rule"
+        elif first := next((node for node in forward if value in before.get(node, ())), None):
+            refused = f"whose gradient {blocked[first]}" if blocked[first] else "which has no gradient rule"
+            why = f"it lies before {first.op_type}, {refused}"
         elif value not in used:
             why = "no output depends on it"
         elif any(h.activation for h in heads):

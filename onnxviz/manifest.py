@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from onnxviz.errors import FileFormatError
+from onnxviz.source import BATCH
 
 FORMAT_VERSION = 1
 OPSET, IR_VERSION = 18, 10
 _PREFIX = "onnxviz."
 
 Dim = int | str | None
+
+
+def is_batch(size: Dim) -> bool:
+    """Whether a size is the batch, or a multiple of it."""
+    return isinstance(size, str) and size.split("*")[-1] == BATCH
 
 
 def seed_name(output: str) -> str:
@@ -115,7 +123,9 @@ class Manifest:
         static_batch: the batch size if the file takes no other.
         inputs, outputs, layers: tables; layers stand in the order of their computation.
         classes: names of the classes, or None.
-        activation_bytes: memory that all values of one sample take together.
+        activation_bytes: memory that all values of one sample take together, at the example's size.
+        sizes: the open sizes of the inputs other than the batch: symbol → what it was in the example.
+        caveats: sentences that belong to every result.
         residuals: what the check at conversion measured, and the recipe of the inputs it was measured on.
         format_version: of the metadata.
     """
@@ -128,8 +138,15 @@ class Manifest:
     layers: tuple[Layer, ...]
     classes: tuple[str, ...] | None = None
     activation_bytes: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+    caveats: tuple[str, ...] = ()
     residuals: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    def times_the_example(self, shapes: Mapping[str, Sequence[int]]) -> float:
+        """How much larger than the example inputs of these shapes are, beside their number of samples."""
+        found = {size: shapes[t.name][axis] for t in self.inputs for axis, size in enumerate(t.shape)}
+        return math.prod(found[symbol] / size for symbol, size in self.sizes.items())
 
     def metadata(self, *, only: tuple[str, ...] = ()) -> dict[str, str]:
         """The metadata entries of the file, or those of the named fields."""
@@ -161,6 +178,7 @@ class Manifest:
                 data[key] = tuple(_tensor(kind, row) for row in data[key])
             if data.get("classes") is not None:
                 data["classes"] = tuple(data["classes"])
+            data["sizes"], data["caveats"] = data.get("sizes", {}), tuple(data.get("caveats", ()))
             return cls(**{f.name: data[f.name] for f in fields(cls)})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FileFormatError(

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from onnxviz.errors import LayerError, nearest
+from onnxviz.errors import LayerError, OptionError, nearest
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
-Request = tuple[Mapping[str, Array], Sequence[str]]
-
 BATCH = "N"
 """The name of the symbolic batch dimension, always axis 0 of an input."""
+
+Axes = Mapping[str, tuple[int, ...]]
+OpenSizes = bool | Mapping[str, Sequence[int]] | None
+Request = tuple[Mapping[str, Array], Sequence[str]]
 
 WIDENED = "the model is bfloat16: the file computes in float32, with the weights' bfloat16 values"
 """The note on a bfloat16 model: numpy has no such type, and ONNX Runtime's CPU next to no kernels."""
@@ -71,8 +73,9 @@ class Source:
 
     Attributes:
         model: the forward pass at opset 18 without model-local functions. Graph inputs are the model's inputs under
-            their public names; where the batch may vary, axis 0 of each input is the symbol ``"N"``. Graph outputs
-            include each value named in ``outputs`` and ``taps`` (their order does not matter).
+            their public names; where the batch may vary, axis 0 of each input is the symbol ``"N"``; other axes
+            without a number are to stay open if the gradient allows it. Graph outputs include each value named in
+            ``outputs`` and ``taps`` (their order does not matter).
         outputs: the model's own outputs: public name → value name in the graph, in the model's order.
         taps: the layers, in the order in which they were computed (inner before outer).
         framework: ``"pytorch"``, ``"keras"`` or ``"onnx"``.
@@ -80,6 +83,8 @@ class Source:
         example: one set of inputs, from the user or seeded; its batch size is legal for the model.
         reference: the original model.
         notes: sentences for the user about what was decided on the way (a batch kept static, a layer left out).
+        caveats: sentences that belong to every result (quantised, computed in another precision).
+        resized: the example at another size, where sizes are open; found out by running the graph.
     """
 
     model: ir.Model
@@ -90,11 +95,40 @@ class Source:
     example: dict[str, Array]
     reference: Reference
     notes: list[str] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+    resized: dict[str, Array] = field(default_factory=dict)
 
 
 def seeded(shape: Sequence[int], dtype: npt.DTypeLike = np.float32, *, seed: int = 0) -> Array:
     """Numbers from N(0, 1) of the given shape: what a model is fed when the user gave no example."""
     return np.random.default_rng(seed).standard_normal(tuple(shape)).astype(dtype)
+
+
+def open_axes(wanted: OpenSizes, declared: Axes, free: Axes) -> Axes:
+    """Which axes of the inputs are to stay open, beside the batch.
+
+    Args:
+        wanted: of the user: None asks for what the model declares, True for all that can be, False for none, input →
+            axes for these.
+        declared: input → axes that the model itself leaves open.
+        free: input → axes that it could take in other sizes.
+
+    Raises:
+        OptionError: an input or an axis that cannot be open.
+    """
+    if wanted is None or wanted is False:
+        return {} if wanted is False else declared
+    if wanted is True:
+        return {name: tuple(sorted({*declared.get(name, ()), *free.get(name, ())})) for name in {**declared, **free}}
+    for name, axes in wanted.items():
+        possible = {*declared.get(name, ()), *free.get(name, ())}
+        if not possible.issuperset(axes):
+            which = (
+                f"of input {name!r} only the axes {sorted(possible)} can" if possible else f"no axis of {name!r} can"
+            )
+            others = ", ".join(map(repr, {**declared, **free})) or "none"
+            raise OptionError(f"open_sizes={dict(wanted)!r}: {which} be open; inputs that have such axes: {others}")
+    return {name: tuple(axes) for name, axes in wanted.items()}
 
 
 def selected(layers: str | Sequence[str] | None, computed: Mapping[str, str], known: Collection[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxviz.errors import InputError, OptionError, UnsupportedModelError
-from onnxviz.source import Source, Tap, selected
+from onnxviz.source import OpenSizes, Source, Tap, open_axes, selected
 from onnxviz_keras.quiet import quiet
 
 
@@ -44,6 +44,7 @@ def source(
     layers: str | Sequence[str] | None = None,
     custom_objects: Mapping[str, Any] | None = None,
     trust_code: bool = False,
+    open_sizes: OpenSizes = None,
 ) -> Source:
     """The model in inference mode as an ONNX graph in which every layer's output is an output.
 
@@ -56,6 +57,7 @@ def source(
             of a layer's output belong to its name.
         custom_objects: name → class or function of what Keras does not know in the file.
         trust_code: whether Python code in the file (Lambda layers) may be run.
+        open_sizes: which sizes stay open that the model declares as None, see :func:`onnxviz.source.open_axes`.
 
     Raises:
         UnsupportedModelError: no model that can be loaded or traced.
@@ -72,7 +74,8 @@ def source(
     computed = _rehearse(subject, inputs)
     known = {layer.name for layer in model._flatten_layers(include_self=False)}  # noqa: SLF001 - no public word for it
     taps = selected(layers, computed.names, known)
-    graph, outputs, values, notes = export(subject, inputs, taps)
+    opened = open_axes(open_sizes, {name: axes for name, axes in subject.open_axes.items() if axes}, {})
+    graph, outputs, values, notes = export(subject, inputs, taps, opened)
     return Source(
         model=graph,
         outputs=outputs,

@@ -18,7 +18,7 @@ from tf2onnx import tfonnx
 from tf2onnx.graph import Node
 
 from onnxviz.errors import UnsupportedModelError, UnsupportedOperatorError
-from onnxviz.source import BATCH
+from onnxviz.source import BATCH, Axes
 from onnxviz_keras import recurrent
 from onnxviz_keras.operators import HANDLERS
 from onnxviz_keras.quiet import quiet
@@ -26,6 +26,7 @@ from onnxviz_keras.subject import MISFIT, Subject, reason
 from onnxviz_keras.taps import Recorder
 
 OPSET = 18
+Shape = tuple[int | None, ...]
 WAY_OUT = (
     "write the layer with other operations, or convert the part of the model before it "
     "(keras.Model(model.inputs, model.get_layer(…).output))"
@@ -42,12 +43,12 @@ class _Traced:
 
 
 def export(
-    subject: Subject, example: Mapping[str, np.ndarray[Any, Any]], taps: Collection[str]
+    subject: Subject, example: Mapping[str, np.ndarray[Any, Any]], taps: Collection[str], opened: Axes
 ) -> tuple[ir.Model, dict[str, str], dict[str, str], list[str]]:
-    """Export the model with the values of ``taps`` as outputs and a symbolic batch where that is possible.
+    """Export the model with the values of ``taps`` as outputs, and a symbolic batch and other sizes where possible.
 
     Returns:
-        The graph, output → value, tap → value, and what is to be said about the batch.
+        The graph, output → value, tap → value, and what is to be said about the batch and the sizes.
 
     Raises:
         UnsupportedModelError: the model cannot be traced.
@@ -56,14 +57,23 @@ def export(
     variables = subject.model.variables
     notes: list[str] = []
     with quiet():
+        shapes = _shapes(example, opened)
         try:
             if len(sizes := {len(x) for x in example.values()}) > 1:
                 raise ValueError(f"the inputs' first axes differ ({sorted(sizes)})")
             subject.try_another_batch(example)
-            traced, symbolic = _traced(subject, example, taps, variables, symbolic=True), True
-        except MISFIT as error:
             try:
-                traced, symbolic = _traced(subject, example, taps, variables, symbolic=False), False
+                traced = _traced(subject, example, taps, variables, shapes)
+            except MISFIT as error:
+                if not opened:
+                    raise
+                shapes = _shapes(example, {})
+                traced = _traced(subject, example, taps, variables, shapes)
+                notes.append(f"all sizes but the batch stay as they are in the example: when open, {reason(error)}")
+        except MISFIT as error:
+            shapes = [x.shape for x in example.values()]
+            try:
+                traced = _traced(subject, example, taps, variables, shapes)
             except UnsupportedModelError:
                 raise
             except MISFIT as final:
@@ -73,11 +83,19 @@ def export(
         model = _translated(traced.function)
     values = _unbundled(model)
     _refuse_unknown_operators(model.graph)
-    _name_inputs(model.graph, subject.inputs, example, symbolic=symbolic)
+    _name_inputs(model.graph, subject.inputs, shapes)
     _attach_weights(model.graph, weights)
     names = [value.name or "" for value in values]
     outputs = dict(zip(traced.outputs, names, strict=False))
     return model, outputs, dict(zip(traced.taps, names[len(outputs) :], strict=True)), notes
+
+
+def _shapes(example: Mapping[str, np.ndarray[Any, Any]], opened: Axes) -> list[Shape]:
+    """The inputs' shapes with the batch open, and the ``opened`` axes."""
+    return [
+        tuple(None if axis in (0, *opened.get(name, ())) else size for axis, size in enumerate(x.shape))
+        for name, x in example.items()
+    ]
 
 
 def _weights(function: Any, count: int, variables: Sequence[keras.Variable]) -> dict[str, tuple[str, tf.Tensor]]:
@@ -102,8 +120,7 @@ def _traced(
     example: Mapping[str, np.ndarray[Any, Any]],
     taps: Collection[str],
     variables: Sequence[keras.Variable],
-    *,
-    symbolic: bool,
+    shapes: Sequence[Shape],
 ) -> _Traced:
     names: dict[str, list[str]] = {}
 
@@ -118,8 +135,8 @@ def _traced(
         return _bundled([*outputs.values(), *recorder.values.values()])
 
     specs = [
-        tf.TensorSpec((None if symbolic else len(x), *x.shape[1:]), x.dtype, name=f"input_{k}")
-        for k, x in enumerate(example.values())
+        tf.TensorSpec(shape, x.dtype, name=f"input_{k}")
+        for k, (shape, x) in enumerate(zip(shapes, example.values(), strict=True))
     ]
     specs += [tf.TensorSpec(v.shape, v.dtype, name=f"weight_{k}") for k, v in enumerate(variables)]
     with _inlined(), recurrent.traceable(subject.model):
@@ -195,17 +212,15 @@ def _refuse_unknown_operators(graph: ir.Graph) -> None:
             )
 
 
-def _name_inputs(
-    graph: ir.Graph, names: Sequence[str], example: Mapping[str, np.ndarray[Any, Any]], *, symbolic: bool
-) -> None:
+def _name_inputs(graph: ir.Graph, names: Sequence[str], shapes: Sequence[Shape]) -> None:
     """Give the inputs their public names and shapes; other values that have such a name get another."""
     taken = set(names)
     for value in [*graph.initializers.values(), *(y for node in graph for y in node.outputs)]:
         if value.name in taken:
             value.name = f"{value.name}#value"
-    for value, name in zip(list(graph.inputs), names, strict=False):
+    for value, name, (batch, *sizes) in zip(list(graph.inputs), names, shapes, strict=False):
         value.name = name
-        value.shape = ir.Shape([BATCH if symbolic else len(example[name]), *example[name].shape[1:]])
+        value.shape = ir.Shape([BATCH if batch is None else batch, *sizes])
 
 
 def _attach_weights(graph: ir.Graph, weights: Mapping[str, tuple[str, tf.Tensor]]) -> None:

@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ class Subject:
         inputs: public names of the inputs, in the order of the call.
         dtypes: their element types.
         arrange: puts the inputs in the form in which ``call`` takes them.
+        open_axes: input → axes behind the batch whose sizes the model leaves open.
     """
 
     model: keras.layers.Layer
     inputs: tuple[str, ...]
     dtypes: tuple[str, ...]
     arrange: Callable[[Sequence[tf.Tensor]], Arguments]
+    open_axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __call__(self, tensors: Sequence[tf.Tensor]) -> Any:
         """What ``call`` returns in inference mode."""
@@ -184,7 +186,11 @@ def _declared(model: keras.Model, example: Example | None) -> tuple[Subject, lis
             return (tensors[0],), {}
         return (keras.tree.pack_sequence_as(structure, list(tensors)),), {}
 
-    return Subject(model, names, tuple(x.dtype for x in inputs), arrange), given
+    axes = {
+        name: tuple(axis for axis, size in enumerate(x.shape) if axis and size is None)
+        for name, x in zip(names, inputs, strict=True)
+    }
+    return Subject(model, names, tuple(x.dtype for x in inputs), arrange, axes), given
 
 
 def _by_name(example: Mapping[str, Any], names: Sequence[str]) -> list[Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from onnxviz.errors import InputError, UnsupportedModelError
-from onnxviz.source import Source, Tap, selected
+from onnxviz.source import Axes, OpenSizes, Source, Tap, open_axes, selected
 from onnxviz_torch import program
 from onnxviz_torch.export import export
 from onnxviz_torch.reference import TorchReference, as_array
@@ -23,7 +23,13 @@ __all__ = ["source"]
 Model = nn.Module | torch.export.ExportedProgram | str | PathLike[str]
 
 
-def source(model: Model, *, example: Example | None = None, layers: str | Sequence[str] | None = None) -> Source:
+def source(
+    model: Model,
+    *,
+    example: Example | None = None,
+    layers: str | Sequence[str] | None = None,
+    open_sizes: OpenSizes = None,
+) -> Source:
     """The network in eval mode as an ONNX graph in which every layer's output is an output.
 
     Args:
@@ -33,6 +39,8 @@ def source(model: Model, *, example: Example | None = None, layers: str | Sequen
             (keywords). Only a program can do without. Floats are cast to the network's precision.
         layers: names or patterns (``features.*``) of the modules to tap; None means all of them. All calls and all
             parts of a module's output belong to its name.
+        open_sizes: which sizes stay open, see :func:`onnxviz.source.open_axes`. A module declares none; what it could
+            leave open are the axes behind the channels, of integers all behind the batch.
 
     Raises:
         UnsupportedModelError: TorchScript, no model at all, or a network that ``torch.onnx.export`` cannot export.
@@ -47,7 +55,7 @@ def source(model: Model, *, example: Example | None = None, layers: str | Sequen
             outputs, computed = _rehearse(subject, inputs)
             own = {tap: subject.names[module] for tap, module in computed.items()}
             taps = selected(layers, own, subject.names.values())
-            (graph, values), notes = export(subject, inputs, taps)
+            (graph, values), notes = export(subject, inputs, taps, _opened(open_sizes, subject, inputs))
     assert len(values) == len(outputs) + len(taps)
     layer_values = zip(taps, values[len(outputs) :], strict=True)
     return Source(
@@ -58,7 +66,8 @@ def source(model: Model, *, example: Example | None = None, layers: str | Sequen
         versions=_versions(subject.model),
         example={name: as_array(tensor) for name, tensor in inputs.items()},
         reference=TorchReference(subject, tuple(taps)),
-        notes=[*subject.notes, *notes],
+        notes=notes,
+        caveats=list(subject.caveats),
     )
 
 
@@ -75,6 +84,14 @@ def _subject(model: object, example: Example | None) -> tuple[Subject, dict[str,
         f"got {type(model).__name__}; a compiled or scripted function has no layers: convert its module"
     )
     raise UnsupportedModelError(message)
+
+
+def _opened(wanted: OpenSizes, subject: Subject, inputs: Mapping[str, torch.Tensor]) -> Axes:
+    if subject.open_axes is not None:
+        return open_axes(wanted, subject.open_axes, {})
+    first = {name: 2 if tensor.is_floating_point() else 1 for name, tensor in inputs.items()}
+    free = {name: tuple(range(first[name], tensor.ndim)) for name, tensor in inputs.items()}
+    return open_axes(wanted, {}, {name: axes for name, axes in free.items() if axes})
 
 
 def _rehearse(subject: Subject, inputs: Mapping[str, torch.Tensor]) -> tuple[list[str], dict[str, nn.Module]]:

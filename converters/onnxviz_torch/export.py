@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from types import MappingProxyType
 
 import onnx_ir as ir
 import torch
@@ -11,12 +12,15 @@ from torch import nn
 from torch.onnx import OnnxExporterError
 
 from onnxviz.errors import UnsupportedModelError
-from onnxviz.source import BATCH
+from onnxviz.graph.symbols import usual_names
+from onnxviz.source import BATCH, Axes
 from onnxviz_torch.quiet import quiet
 from onnxviz_torch.subject import MISFIT, Subject
 from onnxviz_torch.taps import Recorder, named_outputs
 
 OPSET = 18
+SYMBOL = re.compile(r"\bs\d+\b")
+"""How ``torch.export`` calls a size that is open."""
 
 UNTRACEABLE = (*MISFIT, AttributeError, AssertionError, ArithmeticError)
 """What ``torch.export`` raises: errors of its own, which are ``RuntimeError``, and whatever the network raises when it
@@ -41,11 +45,13 @@ class _Tapped(nn.Module):
         return (*outputs.values(), *self._recorder.values.values())
 
 
-def export(subject: Subject, example: dict[str, torch.Tensor], taps: Collection[str]) -> tuple[Exported, list[str]]:
-    """Export the network, which must be laid open, with a symbolic batch where that is possible.
+def export(
+    subject: Subject, example: dict[str, torch.Tensor], taps: Collection[str], opened: Axes
+) -> tuple[Exported, list[str]]:
+    """Export the network, which must be laid open, with a symbolic batch and other sizes where that is possible.
 
     Returns:
-        The model with its inputs under their names, and what is to be said about the batch.
+        The model with its inputs under their names, and what is to be said about the batch and the sizes.
 
     Raises:
         UnsupportedModelError: torch cannot export the network.
@@ -55,8 +61,14 @@ def export(subject: Subject, example: dict[str, torch.Tensor], taps: Collection[
     if subject.batch_may_vary and len(sizes) > 1:
         notes.append(f"the batch stays fixed: the inputs' first axes differ ({sorted(sizes)})")
     elif subject.batch_may_vary:
+        batch = torch.export.Dim(BATCH)
+        if opened:
+            try:
+                return _translated(_traced(subject, _batched(example), taps, batch, opened), list(example)), notes
+            except (*UNTRACEABLE, OnnxExporterError) as error:
+                notes.append(f"all sizes but the batch stay as they are in the example: when open, {_reason(error)}")
         try:
-            return _translated(_traced(subject, _batched(example), taps, torch.export.Dim(BATCH)), list(example)), notes
+            return _translated(_traced(subject, _batched(example), taps, batch), list(example)), notes
         except (*UNTRACEABLE, OnnxExporterError) as error:
             notes.append(f"the batch stays fixed at {min(sizes, default=1)}: when symbolic, {_reason(error)}")
     try:
@@ -70,9 +82,16 @@ def export(subject: Subject, example: dict[str, torch.Tensor], taps: Collection[
 
 
 def _traced(
-    subject: Subject, example: dict[str, torch.Tensor], taps: Collection[str], batch: torch.export.Dim | None
+    subject: Subject,
+    example: dict[str, torch.Tensor],
+    taps: Collection[str],
+    batch: torch.export.Dim | None,
+    opened: Axes = MappingProxyType({}),
 ) -> torch.export.ExportedProgram:
-    shapes = tuple({0: batch} if batch is not None and tensor.ndim else None for tensor in example.values())
+    shapes = tuple(
+        {0: batch, **dict.fromkeys(opened.get(name, ()), torch.export.Dim.AUTO)} if batch and tensor.ndim else None
+        for name, tensor in example.items()
+    )
     with Recorder(subject.names, taps, on_path=True) as recorder, quiet():
         module = _Tapped(subject, recorder).eval()
         return torch.export.export(module, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
@@ -91,7 +110,7 @@ def _translated(traced: torch.export.ExportedProgram, inputs: list[str]) -> Expo
         )
     assert exported is not None
     graph = exported.model.graph
-    _name_batch(graph)
+    _name_sizes(graph)
     _keep_names_of_inputs(graph)
     for node in graph.all_nodes():
         node.metadata_props.clear()  # stack traces of the user's program
@@ -111,16 +130,18 @@ def _values(graph: ir.Graph) -> list[ir.Value]:
     return [*graph.inputs, *graph.initializers.values(), *outputs]
 
 
-def _name_batch(graph: ir.Graph) -> None:
-    """Give the one symbol that the inputs' shapes have its public name in all shapes (``2*s77`` → ``2*N``)."""
-    symbols = {str(extent) for value in graph.inputs for extent in value.shape or () if not isinstance(extent, int)}
-    for symbol in symbols:
-        for value in _values(graph):
-            if value.shape is not None:
-                value.shape = ir.Shape(
-                    extent if isinstance(extent, int) else re.sub(rf"\b{symbol}\b", BATCH, str(extent))
-                    for extent in value.shape
-                )
+def _name_sizes(graph: ir.Graph) -> None:
+    """Give the symbols of the inputs' sizes public names, in all shapes (``2*s77`` → ``2*N``)."""
+    names: dict[str, str] = {}
+    for value in graph.inputs:
+        opened = [str(d) for axis, d in enumerate(value.shape or ()) if axis and not isinstance(d, int)]
+        names.update(zip(opened, usual_names(len(opened)), strict=True))
+    names.update((str(v.shape[0]), BATCH) for v in graph.inputs if v.shape and not isinstance(v.shape[0], int))
+    for value in _values(graph):
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                d if isinstance(d, int) else SYMBOL.sub(lambda m: names.get(m[0], m[0]), str(d)) for d in value.shape
+            )
 
 
 def _keep_names_of_inputs(graph: ir.Graph) -> None:

@@ -77,7 +77,12 @@ def of_program(
 
     declared = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     dynamic = all(isinstance(declared[name].shape[0], torch.SymInt) for name in inputs if declared[name].ndim)
-    subject = Subject(model, names, types, inputs, arrange, batch_may_vary=dynamic)
+    axes = {
+        name: tuple(axis for axis, size in enumerate(declared[name].shape) if axis and isinstance(size, torch.SymInt))
+        for name in inputs
+    }
+    opened = {name: found for name, found in axes.items() if found}
+    subject = Subject(model, names, types, inputs, arrange, batch_may_vary=dynamic, open_axes=opened)
     if example is None:
         values = _own_example(program, constants.keys(), [declared[name] for name in inputs])
     else:

@@ -34,7 +34,8 @@ class Subject:
         inputs: public names of the inputs, in the order of the call.
         arrange: puts the inputs in the form in which ``forward`` takes them.
         batch_may_vary: whether a symbolic batch may be tried.
-        notes: what was decided about the network, in sentences for the user.
+        open_axes: input → axes whose sizes a program leaves open; None of a module, which says nothing of sizes.
+        caveats: what was decided about the network, in sentences that belong to every result.
     """
 
     model: nn.Module
@@ -43,7 +44,8 @@ class Subject:
     inputs: tuple[str, ...]
     arrange: Callable[[Sequence[torch.Tensor]], Arguments]
     batch_may_vary: bool = True
-    notes: tuple[str, ...] = ()
+    open_axes: Mapping[str, tuple[int, ...]] | None = None
+    caveats: tuple[str, ...] = ()
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> object:
         """What ``forward`` returns. The inputs are copied, because a network may overwrite them."""
@@ -65,9 +67,9 @@ def of_module(model: nn.Module, example: Example) -> tuple[Subject, dict[str, to
     """
     model = unwrapped(model)
     _refuse_unsupported(model)
-    notes: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     if narrow(model):
-        model, notes = copy.deepcopy(model).float(), (WIDENED,)
+        model, caveats = copy.deepcopy(model).float(), (WIDENED,)
     args, kwargs = call_arguments(example)
     signature = inspect.signature(model.forward)
     try:
@@ -83,7 +85,9 @@ def of_module(model: nn.Module, example: Example) -> tuple[Subject, dict[str, to
 
     with laid_open(model):
         names = {module: name for name, module in model.named_modules() if name}
-    subject = Subject(model, names, {module: type(module).__name__ for module in names}, inputs, arrange, notes=notes)
+    subject = Subject(
+        model, names, {module: type(module).__name__ for module in names}, inputs, arrange, caveats=caveats
+    )
     values = zip(inputs, (*args, *kwargs.values()), strict=True)
     return subject, {name: subject.tensor(value, name) for name, value in values}
 

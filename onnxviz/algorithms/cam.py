@@ -23,35 +23,38 @@ def grad_cam(question: Question, *, layer: str | int = "auto", upsample: bool = 
         LayerError: the layer's channel or spatial axes are not known, or it has no gradient.
     """
     at = question.layers.cam(layer)
-    size = spatial_size(_input_like(question, at)) if upsample else None
+    like = _input_like(question, at) if upsample else None
 
     def head(sketch: Sketch, grad: str) -> str:
         weights = sketch.add("ReduceMean", grad, np.array(at.axes.spatial), keepdims=1)
-        return finish(sketch, sketch.add("Mul", weights, at.value), at, size)
+        return finish(sketch, sketch.add("Mul", weights, at.value), at, like)
 
     axes = ("batch", *["spatial"] * len(at.axes.spatial))
-    return question.ask("grad_cam", head, at=at, axes=axes, key=upsample, options={"upsample": upsample})
+    return question.ask(
+        "grad_cam", head, at=at, axes=axes, key=upsample, options={"upsample": upsample},
+        also=() if like is None else (like.value,),
+    )  # fmt: skip
 
 
-def finish(sketch: Sketch, weighted: str, at: Layer, size: list[int] | None) -> str:
-    """From weighted channels to the map: summed, rectified, spatial axes in order, at the wanted size."""
+def finish(sketch: Sketch, weighted: str, at: Layer, like: Input | None) -> str:
+    """From weighted channels to the map: summed, rectified, spatial axes in order, at the size of an input."""
     summed = sketch.add("ReduceSum", weighted, np.array([at.axes.channel]), keepdims=0)
     rest = [i for i in range(len(at.shape)) if i != at.axes.channel]
     order = [rest.index(i) for i in (at.axes.batch or 0, *at.axes.spatial)]
     if order != sorted(order):
         summed = sketch.add("Transpose", summed, perm=order)
     heat = sketch.add("Relu", summed)
-    return heat if size is None else upsampled(sketch, heat, size)
+    return heat if like is None else upsampled(sketch, heat, like)
 
 
-def upsampled(sketch: Sketch, heat: str, size: list[int]) -> str:
-    """(N, *spatial) bilinearly resized to ``size``; a series is resized as an image of one row."""
-    pad = [1, 2] if len(size) == 1 else [1]
-    target = [1] * (len(pad) - 1) + size
+def upsampled(sketch: Sketch, heat: str, like: Input) -> str:
+    """(N, *spatial) bilinearly resized to the spatial size of ``like``; a series is resized as an image of one row."""
+    size, rank = spatial_size(sketch, like), len(like.axes.spatial)
+    pad = [1, 2] if rank == 1 else [1]
     wide = sketch.add("Unsqueeze", heat, np.array(pad))
     resized = sketch.add(
-        "Resize", wide, "", "", np.array(target, np.int64), mode="linear",
-        coordinate_transformation_mode="half_pixel", axes=list(range(2, 2 + len(target))),
+        "Resize", wide, "", "", size, mode="linear",
+        coordinate_transformation_mode="half_pixel", axes=list(range(len(pad) + 1, len(pad) + 1 + rank)),
     )  # fmt: skip
     return sketch.add("Squeeze", resized, np.array(pad))
 
@@ -63,5 +66,5 @@ def _input_like(question: Question, at: Layer) -> Input:
             return tensor
     raise LayerError(
         f"layer {at.name!r} has {len(at.axes.spatial)} spatial axes and no input is known to have as many: pass "
-        f"upsample=False for the map at the layer's own size {spatial_size(at)}"
+        f"upsample=False for the map at the layer's own size {[at.shape[i] for i in at.axes.spatial]}"
     )

@@ -14,7 +14,7 @@ from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.overlays import Changes, counted
 from onnxviz.engine.targets import Of, choose_output
-from onnxviz.errors import InputError, LayerError
+from onnxviz.errors import LayerError
 from onnxviz.explanation import Explanation
 from onnxviz.manifest import Input, Layer, Output, Tensor, grad_name
 from onnxviz.source import Array
@@ -70,6 +70,7 @@ class Question:
         options: Mapping[str, Any] | None = None,
         overlay: str | None = None,
         batch_axis: int = 0,
+        also: tuple[str, ...] = (),
     ) -> Explanation:
         """Ask the engine.
 
@@ -82,6 +83,7 @@ class Question:
             options: for the result.
             overlay: how the backward pass is rewritten, see :mod:`onnxviz.engine.overlays`.
             batch_axis: which axis of the result is the batch.
+            also: further values that the head reads.
 
         Raises:
             LayerError: the overlay finds nothing to rewrite.
@@ -90,7 +92,7 @@ class Question:
         output: Output = choose_output(manifest, self.output)
         feeds, batch = as_feeds(self.x, manifest)
         gradient = grad_name(at.value)
-        reads = (at.value, gradient) if isinstance(at, Layer) else (gradient,)
+        reads = (*also, *((at.value, gradient) if isinstance(at, Layer) else (gradient,)))
         answer = self.engine.attribute(
             feeds, batch, self.target, Head((method, at.value, key), reads, lambda sketch: head(sketch, gradient)),
             output=output, of=self.of, overlay=overlay, batch_axis=batch_axis,
@@ -109,7 +111,7 @@ class Question:
             options=details,
             provider=self.engine.provider,
             class_names=manifest.classes,
-            notes=_notes(answer.changes, answer.values),
+            notes=(*manifest.caveats, *_notes(answer.changes, answer.values)),
         )
 
 
@@ -132,10 +134,9 @@ def roles(tensor: Tensor) -> tuple[str | None, ...]:
     return tuple(named.get(i) for i in range(len(tensor.shape)))
 
 
-def spatial_size(tensor: Tensor) -> list[int]:
-    """The sizes of the spatial axes, which must be fixed."""
+def spatial_size(sketch: Sketch, tensor: Tensor) -> Array | str:
+    """The sizes of the spatial axes: as numbers where they are fixed, else as the sketch computes them."""
     sizes = [tensor.shape[i] for i in tensor.axes.spatial]
-    fixed = [size for size in sizes if isinstance(size, int)]
-    if len(fixed) != len(sizes):
-        raise InputError(f"the spatial sizes of {tensor.name!r} are not fixed ({list(tensor.shape)})")
-    return fixed
+    if all(isinstance(size, int) for size in sizes):
+        return np.array(sizes, np.int64)
+    return sketch.add("Gather", sketch.add("Shape", tensor.value), np.array(tensor.axes.spatial, np.int64))

@@ -9,7 +9,8 @@ between neighbouring layers is checked by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class Check:
 
     def __init__(self, source: Source, manifest: Manifest, path: Path) -> None:
         self.source = source
+        self.example = source.example
+        """What inputs are drawn like."""
         self.manifest = manifest
         self.bundle = read(path, draft=True)
         self.engine = self._engine(self.bundle)
@@ -52,9 +55,10 @@ class Check:
             CheckFailedError: naming the first layer whose values differ, or the gradient.
         """
         try:
-            residuals = self._values()
-            if any(o.has_gradient for o in self.manifest.outputs):
-                residuals["gradient"] = self._gradient()
+            residuals = self._residuals()
+            if self.source.resized:
+                with self._at_another_size():
+                    residuals["resized"] = self._residuals() | {"recipe": recipe(self.example)}
             residuals["recipe"] = recipe(self.source.example)
             if self.overflowed:
                 self.source.notes.append(f"on the inputs of the check {self._overflow()}")
@@ -66,7 +70,20 @@ class Check:
         return Engine(bundle, providers=[CPU], max_sessions=4)
 
     def _drawn(self, seed: int, batch: int | None = None) -> dict[str, Array]:
-        return drawn(self.source.example, seed, batch or self.batches[0], self.batched)
+        return drawn(self.example, seed, batch or self.batches[0], self.batched)
+
+    @contextmanager
+    def _at_another_size(self) -> Iterator[None]:
+        """Inside, inputs are drawn at the size that is not the example's."""
+        self.example = self.source.resized
+        yield
+        self.example = self.source.example
+
+    def _residuals(self) -> dict[str, Any]:
+        residuals = self._values()
+        if any(o.has_gradient for o in self.manifest.outputs):
+            residuals["gradient"] = self._gradient()
+        return residuals
 
     # ----- values -----
 
@@ -92,8 +109,9 @@ class Check:
                     raise CheckFailedError(
                         f"the converted file computes something else than the {self.source.framework} model: {kind} is "
                         f"the first that differs, by {error:.1e} of its largest absolute value (the bar is "
-                        f"{EVERYWHERE:.0e}) at batch {batch}. Nothing was written. If the model is random at inference "
-                        f"(dropout that stays on, sampling), make it deterministic; if not, this is a bug in the export"
+                        f"{EVERYWHERE:.0e}) on inputs of shape { {n: list(x.shape) for n, x in feeds.items()} }. "
+                        f"Nothing was written. If the model is random at inference (dropout that stays on, sampling), "
+                        f"make it deterministic; if not, this is a bug in the export"
                         f"{self._perhaps_overflow()}"
                     )
         return {"outputs": outputs, "layers": layers}

@@ -322,7 +322,7 @@ class Engine:
     def _chunks(self, feeds: Feeds, batch: int, whole: Sequence[str]) -> Iterator[tuple[dict[str, Array], int, int]]:
         """The feeds in runs that the file and the device take: inputs, how many samples count, how many there are."""
         static = self.bundle.manifest.static_batch
-        size = static or self._chunk_size(batch)
+        size = static or self._chunk_size(feeds, batch)
         if whole and size < batch:
             if static:
                 raise LayerError(
@@ -339,11 +339,12 @@ class Engine:
                 len(index),
             )
 
-    def _chunk_size(self, batch: int) -> int:
+    def _chunk_size(self, feeds: Feeds, batch: int) -> int:
         if self.batch_size != "auto":
             return self.batch_size
-        per_sample = 2 * max(self.bundle.manifest.activation_bytes, 1)
-        return max(1, min(batch, CHUNK_BYTES // per_sample))
+        manifest = self.bundle.manifest
+        per_sample = 2 * manifest.activation_bytes * manifest.times_the_example({n: x.shape for n, x in feeds.items()})
+        return max(1, min(batch, int(CHUNK_BYTES // max(per_sample, 1))))
 
     # ----- life -----
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,7 +13,7 @@ from onnx import helper
 
 from onnxviz.engine.cut import Sketch
 from onnxviz.errors import OptionError, TargetError, nearest
-from onnxviz.manifest import Manifest, Output, seed_name
+from onnxviz.manifest import Manifest, Output, is_batch, seed_name
 from onnxviz.source import Array
 
 Of = Literal["logits", "probability"]
@@ -126,24 +128,35 @@ def _one_hot(classes: Array, axis: int | None, count: int, output: Output, dtype
 def _weighting(array: Array, output: Output, batch: int) -> Array:
     """A float target as a cotangent: (C,) along the class axis, or like the logits with or without the batch axis."""
     shape = output.logits_shape
-    sizes = tuple(batch if not isinstance(d, int) or i == output.logits_axes.batch else d for i, d in enumerate(shape))
+    sizes = tuple(  # None where the size is known only when the model runs
+        batch if i == output.logits_axes.batch or is_batch(d) else d if isinstance(d, int) else None
+        for i, d in enumerate(shape)
+    )
     if not np.isfinite(array).all():
         raise TargetError("the target weighting contains NaN or infinity")
     axis = output.logits_axes.channel
     like_output = tuple(batch if i == output.axes.batch else d for i, d in enumerate(output.shape))
-    if array.shape == like_output and array.size == np.prod([s for s in sizes if s is not None]):
-        array = array.reshape(sizes)
+    fixed = [s for s in sizes if s is not None]
+    if array.shape == like_output and len(fixed) == len(sizes) and array.size == math.prod(fixed):
+        array = array.reshape(fixed)
     if array.ndim == 1 and axis is not None and len(array) == shape[axis]:
         array = array.reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    elif array.shape == sizes[1:]:
+    elif _fits(array.shape, sizes[1:]):
         array = array[None]
-    if array.ndim != len(shape) or any(a not in (1, s) for a, s in zip(array.shape, sizes, strict=True)):
+    if not _fits(array.shape, sizes, ones=True):
         raise TargetError(
             f"a float target weighs the logits of output {output.name!r}: expected shape {list(sizes)}"
             + (f" or [{shape[axis]}]" if axis is not None else "")
             + f", got {list(array.shape)}. A class is given as an integer"
         )
     return np.ascontiguousarray(np.broadcast_to(array, (batch, *array.shape[1:])))
+
+
+def _fits(shape: Sequence[int], sizes: Sequence[int | None], *, ones: bool = False) -> bool:
+    """Whether a shape is one of these sizes, of which some may be open; with ``ones`` also one that broadcasts."""
+    return len(shape) == len(sizes) and all(
+        s in (None, a) or (ones and a == 1) for a, s in zip(shape, sizes, strict=True)
+    )
 
 
 # ----- the same in the graph -----

@@ -6,12 +6,12 @@ never guessed from a rank. A role that no operator implies stays unknown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
-from onnxviz.manifest import Axes
-from onnxviz.source import BATCH
+from onnxviz.graph.symbols import Symbols
+from onnxviz.manifest import Axes, is_batch
 
 Role = str | None
 Roles = list[Role]
@@ -33,14 +33,16 @@ class AxisRoles:
     Args:
         graph: the forward graph.
         static_batch: the batch size where it is fixed; a first axis of that size is then taken for the batch.
+        symbols: what open sizes were in several runs, by which products of them are compared.
     """
 
-    def __init__(self, graph: ir.Graph, static_batch: int | None = None) -> None:
+    def __init__(self, graph: ir.Graph, static_batch: int | None = None, symbols: Symbols | None = None) -> None:
+        self.symbols = symbols or Symbols([], {}, (2, 3))
         self.roles: dict[ir.Value, Roles] = {}
         for value in [*graph.inputs, *(y for n in graph for y in n.outputs)]:
             if value.shape is not None:
                 sizes = list(value.shape)
-                self.roles[value] = [BATCH_ROLE if is_batch(d) else None for d in sizes]
+                self.roles[value] = [None if isinstance(d, int) or not is_batch(d.value) else BATCH_ROLE for d in sizes]
                 if static_batch is not None and sizes and sizes[0] == static_batch:
                     self.roles[value][0] = BATCH_ROLE
         for _ in range(8):
@@ -170,30 +172,15 @@ class AxisRoles:
         """Axes that pass a reshape whole keep their role; axes that are merged or split lose it."""
         if x not in self.roles or y not in self.roles or x.shape is None or y.shape is None:
             return
-        self._transfer(x, y, _whole_axes(list(x.shape), list(y.shape)))
+        before, after = [self.symbols.in_each_run(d) for d in x.shape], [self.symbols.in_each_run(d) for d in y.shape]
+        if () not in before + after:
+            self._transfer(x, y, _whole_axes(before, after))
 
 
-def is_batch(size: int | ir.SymbolicDim) -> bool:
-    """Whether a size is the batch, or a multiple of it."""
-    return isinstance(size, ir.SymbolicDim) and size.value is not None and size.value.split("*")[-1] == BATCH
-
-
-def _factor(size: object) -> Callable[[int], int]:
-    """A size as a number, for a given batch: a batch that no other size is a multiple of makes sizes comparable."""
-    text = str(size.value) if isinstance(size, ir.SymbolicDim) else str(size)
-    scale, _, symbol = text.rpartition("*")
-    return (
-        (lambda batch: int(scale or 1) * batch) if symbol == BATCH else (lambda _: int(text) if text.isdigit() else -1)
-    )
-
-
-def _whole_axes(before: Sequence[object], after: Sequence[object], batch: int = 1_000_003) -> list[tuple[int, int]]:
+def _whole_axes(before: Sequence[tuple[int, ...]], after: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
     """Pairs of axes that a reshape leaves as they are: matched in groups of equal product, sizes of 1 left aside."""
-    left = [(i, _factor(d)(batch)) for i, d in enumerate(before)]
-    right = [(j, _factor(d)(batch)) for j, d in enumerate(after)]
-    if any(size < 0 for _, size in left + right):
-        return []
-    left, right = [p for p in left if p[1] != 1], [p for p in right if p[1] != 1]
+    left = [(i, size) for i, size in enumerate(before) if set(size) != {1}]
+    right = [(j, size) for j, size in enumerate(after) if set(size) != {1}]
     pairs: list[tuple[int, int]] = []
     i = j = 0
     while i < len(left) and j < len(right):
@@ -201,13 +188,17 @@ def _whole_axes(before: Sequence[object], after: Sequence[object], batch: int = 
         while a != b:
             if a < b and i + 1 < len(left):
                 i += 1
-                a *= left[i][1]
+                a = _times(a, left[i][1])
             elif b < a and j + 1 < len(right):
                 j += 1
-                b *= right[j][1]
+                b = _times(b, right[j][1])
             else:
                 return pairs
         if i == first and j == second:
             pairs.append((left[i][0], right[j][0]))
         i, j = i + 1, j + 1
     return pairs
+
+
+def _times(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(m * n for m, n in zip(a, b, strict=True))

@@ -31,6 +31,11 @@ class DeclaredInput:
         """Whether the file leaves axis 0 open."""
         return self.dims is None or (bool(self.dims) and not isinstance(self.dims[0], int))
 
+    @property
+    def open_axes(self) -> tuple[int, ...]:
+        """Axes beside the batch that the file leaves open."""
+        return tuple(axis for axis, size in enumerate(self.dims or ()) if axis and not isinstance(size, int))
+
     def __str__(self) -> str:
         sizes = "any shape" if self.dims is None else ", ".join("?" if d is None else str(d) for d in self.dims)
         return f"{self.dtype} ({sizes})"
@@ -146,7 +151,7 @@ def settle_batch(
         inputs: what the file declares.
         feeds: the example, from the user if ``given``; a seeded one is cut to one sample where more do not run.
         given: whether the user gave the example.
-        notes: gets a sentence for each size that is fixed though it is declared open, and for each fixed batch.
+        notes: gets a sentence for each batch that is fixed.
 
     Returns:
         The example to use, and the names of the inputs whose batch is open.
@@ -158,12 +163,6 @@ def settle_batch(
         f"input {each.name!r} has the fixed batch {each.dims[0]}; the file keeps it"
         for each in inputs
         if each.dims and not each.batch_is_open
-    )
-    notes.extend(
-        f"input {each.name!r} leaves axis {axis} ({size or '?'}) open; the file keeps the example's {got}"
-        for each in inputs
-        for axis, (size, got) in enumerate(zip(each.dims or (), feeds[each.name].shape, strict=False))
-        if axis and not isinstance(size, int)
     )
     opened = frozenset(each.name for each in inputs if each.batch_is_open and feeds[each.name].ndim)
     if not given and opened and not _runs(run, feeds):

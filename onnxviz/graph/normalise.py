@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from onnxviz.errors import UnsupportedOperatorError
+from onnxviz.errors import OpenSizeError, UnsupportedOperatorError
+from onnxviz.gradient.tape import Ops
 from onnxviz.graph.fold import fold
 
 Shapes = Mapping[str, Sequence[int | str | None]]
@@ -134,10 +136,12 @@ def explicit_pads(model: ir.Model, shapes: Shapes) -> None:
 
     Args:
         model: a normalised model at opset 18.
-        shapes: value name → dimensions; spatial dimensions must be numbers for the inputs of SAME nodes.
+        shapes: value name → dimensions. Where a SAME node takes steps along an axis whose size is open, a Pad before it
+            computes the padding when the model runs.
 
     Raises:
-        UnsupportedOperatorError: a SAME node's spatial size is open, or an ``output_shape`` cannot be reached.
+        UnsupportedOperatorError: a shape is not known, or an ``output_shape`` cannot be reached.
+        OpenSizeError: a size is open that decides a padding which no Pad can stand for.
     """
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         if node.domain != "" or node.op_type not in ("Conv", "ConvTranspose", *_POOLS):
@@ -163,12 +167,42 @@ def _pad_same(node: ir.Node, mode: str, shapes: Shapes) -> None:
             "dilated, against the specification; export it with explicit pads"
         )
     sizes, extents, strides = _window(node, shapes, mode)
+    node.attributes.pop("ceil_mode", None)  # the number of windows is settled; ceil_mode could add another
+    more_at_end = mode == "SAME_UPPER"
+    if any(not isinstance(size, int) and stride > 1 for size, stride in zip(sizes, strides, strict=True)):
+        _pad_when_run(node, extents, strides, more_at_end=more_at_end)
+        return
     totals = [
-        max((math.ceil(size / stride) - 1) * stride + extent - size, 0)
+        max((math.ceil(size / stride) - 1) * stride + extent - size, 0) if isinstance(size, int) else extent - 1
         for size, extent, stride in zip(sizes, extents, strides, strict=True)
     ]
-    node.attributes["pads"] = ir.AttrInt64s("pads", _halves(totals, more_at_end=mode == "SAME_UPPER"))
-    node.attributes.pop("ceil_mode", None)  # the number of windows is settled; ceil_mode could add another
+    node.attributes["pads"] = ir.AttrInt64s("pads", _halves(totals, more_at_end=more_at_end))
+
+
+def _pad_when_run(node: ir.Node, extents: Sequence[int], strides: Sequence[int], *, more_at_end: bool) -> None:
+    """The same, computed from the size that the input has: a Pad of its own, by what counts as nothing."""
+    data, graph = node.inputs[0], node.graph
+    assert data is not None
+    assert isinstance(graph, ir.Graph)
+    if node.op_type == "AveragePool" and not node.attributes.get_int("count_include_pad", 0):
+        raise OpenSizeError(
+            f"AveragePool {_called(node)} pads by SAME in steps of {list(strides)} and leaves the padding out of its "
+            "means: how much it is depends on the size"
+        )
+    op, before, n = Ops(graph, prefix=f"{node.name}/same/"), set(graph), len(strides)
+    size = op.Shape(data, start=2)
+    steps = op.Mul(op.Div(op.Sub(size, [1] * n), list(strides)), list(strides))  # from the first window to the last
+    total = op.Max(op.Sub(op.Add(steps, list(extents)), size), [0] * n)
+    less = op.Div(total, [2] * n)
+    more = op.Sub(total, less)
+    nothing = op.number(-np.inf if node.op_type == "MaxPool" else 0.0, data)
+    pads = op.Concat(*((less, more) if more_at_end else (more, less)), axis=0)
+    padded = op.Pad(data, pads, nothing, list(range(2, 2 + n)))
+    padded.shape = ir.Shape([*list(data.shape or ())[:2], *[None] * n])
+    for each in [added for added in graph if added not in before]:
+        graph.remove(each)
+        graph.insert_before(node, each)
+    node.replace_input_with(0, padded)
 
 
 def _pad_transposed(node: ir.Node, mode: str, shapes: Shapes) -> None:
@@ -182,18 +216,23 @@ def _pad_transposed(node: ir.Node, mode: str, shapes: Shapes) -> None:
     if not wanted and mode in ("NOTSET", "VALID"):
         return
     sizes, extents, strides = _window(node, shapes, mode if mode != "NOTSET" else "output_shape")
-    targets = wanted[-len(sizes) :] or [size * stride for size, stride in zip(sizes, strides, strict=True)]
     extra = list(node.attributes.get_ints("output_padding", [0] * len(sizes)))
-    totals = [
-        (size - 1) * stride + added + extent - target
-        for size, stride, added, extent, target in zip(sizes, strides, extra, extents, targets, strict=True)
-    ]
+    totals = [added + extent - stride for stride, added, extent in zip(strides, extra, extents, strict=True)]
+    if targets := wanted[-len(sizes) :]:
+        if not all(isinstance(size, int) for size in sizes):
+            raise OpenSizeError(
+                f"ConvTranspose {_called(node)} asks for an output of {targets} at any size of its input"
+            )
+        totals = [
+            total + int(size or 0) * stride - target
+            for total, size, stride, target in zip(totals, sizes, strides, targets, strict=True)
+        ]
     extra = [added - min(total, 0) for added, total in zip(extra, totals, strict=True)]
     dilations = node.attributes.get_ints("dilations", [1] * len(sizes))
     if any(added >= max(step) for added, step in zip(extra, zip(strides, dilations, strict=True), strict=True)):
         raise UnsupportedOperatorError(
-            f"ConvTranspose {_called(node)} asks for an output of {targets}, more than its windows and output_padding "
-            "(less than the stride) can reach; export it with explicit pads"
+            f"ConvTranspose {_called(node)} asks for an output of {targets or mode}, more than its windows and "
+            "output_padding (less than the stride) can reach; export it with explicit pads"
         )
     pads = _halves([max(total, 0) for total in totals], more_at_end=mode == "SAME_UPPER")
     node.attributes["pads"] = ir.AttrInt64s("pads", pads)
@@ -201,17 +240,16 @@ def _pad_transposed(node: ir.Node, mode: str, shapes: Shapes) -> None:
         node.attributes["output_padding"] = ir.AttrInt64s("output_padding", extra)
 
 
-def _window(node: ir.Node, shapes: Shapes, mode: str) -> tuple[list[int], list[int], list[int]]:
-    """Per spatial axis: the input's size, the extent of the dilated window, the stride."""
+def _window(node: ir.Node, shapes: Shapes, mode: str) -> tuple[list[int | str | None], list[int], list[int]]:
+    """Per spatial axis: the input's size (no number where it is open), the extent of the dilated window, the stride."""
     data = node.inputs[0]
     assert data is not None
     assert data.name is not None
-    spatial = list(shapes.get(data.name, ()))[2:]
-    sizes = [size for size in spatial if isinstance(size, int)]
-    if not spatial or len(sizes) < len(spatial):
+    sizes = list(shapes.get(data.name, ()))[2:]
+    if not sizes:
         raise UnsupportedOperatorError(
             f"{node.op_type} {_called(node)} pads by {mode}, which depends on the size of its input {data.name!r}, "
-            f"here {spatial or 'unknown'}; give an example input of fixed size, or export with explicit pads"
+            f"which is not known; export with explicit pads"
         )
     ones = [1] * len(sizes)
     dilations = node.attributes.get_ints("dilations", ones)

@@ -27,7 +27,7 @@ from onnxviz.graph.lift import OPSET, lift, newer_nodes, opset_of
 from onnxviz.graph.normalise import own_outputs
 from onnxviz.graph.onnx_file import OnnxFile, read
 from onnxviz.graph.original import FLOATS, Original, value_nodes
-from onnxviz.source import BATCH, WIDENED, Feeds, Source, Tap
+from onnxviz.source import BATCH, WIDENED, Axes, Feeds, OpenSizes, Source, Tap, open_axes
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 _PRODUCTS = ("Gemm", "MatMul")
@@ -84,11 +84,12 @@ def source(
     *,
     example: Example | None = None,
     layers: str | Sequence[str] | None = None,
+    open_sizes: OpenSizes = None,
 ) -> Source:
     """Read an ``.onnx`` file, lift it to opset 18, and choose its layers.
 
     The batch stays open (axis 0, ``"N"``) where the file leaves it open and the graph runs at more than one batch
-    size; other open dimensions are fixed to the example's. A lifted graph is run against the original on the example
+    size. A lifted graph is run against the original on the example
     and must agree within 1e-4 of each value's largest absolute value.
 
     Args:
@@ -98,6 +99,7 @@ def source(
             other than the batch require one.
         layers: value names or patterns (``*``, ``?``, ``[…]``) of float values that depend on the inputs; by default
             the outputs of :data:`LAYER_OPERATORS`.
+        open_sizes: which sizes stay open that the file leaves open, see :func:`onnxviz.source.open_axes`.
 
     Raises:
         FileFormatError: not an ONNX file, or damaged.
@@ -120,16 +122,18 @@ def source(
     original = Original(file, asked)
     chosen = _float_values(asked, original, explicit=layers is not None)
     original.keep(chosen)
-    notes = [WIDENED] if file.widened else []
-    notes += [_QUANTISED] if any(node.op_type == "QuantizeLinear" for node in file.proto.graph.node) else []
+    opened = open_axes(open_sizes, {each.name: axes for each in inputs if (axes := each.open_axes)}, {})
+    notes: list[str] = []
+    caveats = [WIDENED] if file.widened else []
+    caveats += [_QUANTISED] if any(node.op_type == "QuantizeLinear" for node in file.proto.graph.node) else []
     feeds, open_batch = settle_batch(original.run, inputs, feeds, given=example is not None, notes=notes)
     model = _lifted(file, original, feeds, notes)
-    _settle_shapes(model, feeds, open_batch)
+    _settle_shapes(model, feeds, open_batch, opened)
     taps = _taps(model, {name: nodes[name] for name in chosen}, _stored_sizes(file.proto.graph), notes)
     _declare_outputs(model, original, feeds)
     renamed = own_outputs(model)
     outputs = {name: renamed.get(name, name) for name in original.outputs}
-    return Source(model, outputs, taps, "onnx", _versions(file.proto), feeds, original, notes)
+    return Source(model, outputs, taps, "onnx", _versions(file.proto), feeds, original, notes, caveats)
 
 
 def _versions(proto: onnx.ModelProto) -> dict[str, str]:
@@ -249,14 +253,17 @@ def _in_memory(file: OnnxFile) -> ir.Model:
     return model
 
 
-def _settle_shapes(model: ir.Model, feeds: Feeds, open_batch: Collection[str]) -> None:
+def _settle_shapes(model: ir.Model, feeds: Feeds, open_batch: Collection[str], opened: Axes) -> None:
     """Give the inputs their final shapes, and forget what the file says of all others, which may no longer be so."""
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for value in node.outputs:
             value.shape = None
     for value in model.graph.inputs:
         assert value.name is not None
-        sizes: list[int | str] = list(feeds[value.name].shape)
+        declared: list[int | str | None] = [d if isinstance(d, int) else d.value for d in value.shape or ()]
+        sizes: list[int | str | None] = list(feeds[value.name].shape)
+        for axis in opened.get(value.name, ()):
+            sizes[axis] = declared[axis]
         if value.name in open_batch:
             sizes[0] = BATCH
         value.shape = ir.Shape(sizes)

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 from onnxviz.graph.axes import AxisRoles
 from onnxviz.graph.probe import probe
 from onnxviz.manifest import Axes
+from onnxviz.source import BATCH
 from tests.support import model_of, normal
 
 WEIGHTS = {
@@ -101,7 +102,10 @@ def roles(nodes: str, shape: tuple[int, ...], *, symbolic: bool = True) -> dict[
         feeds = {"i": np.arange(np.prod(shape)).reshape(shape)}
     del proto.graph.output[:]
     model = ir.serde.deserialize_model(proto)
-    probe(model, feeds, list(feeds) if symbolic else [])
+    for value in model.graph.inputs:
+        sizes = feeds[value.name].shape
+        value.shape = ir.Shape([BATCH, *sizes[1:]] if symbolic else sizes)
+    probe(model, feeds)
     found = AxisRoles(model.graph, None if symbolic else shape[0])
     return {v.name: found.of(v) for v in [*model.graph.inputs, *(y for n in model.graph for y in n.outputs)]}
 

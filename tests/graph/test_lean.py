@@ -30,7 +30,7 @@ def leaned(
     dims = ", ".join(map(str, ("N" if batch else 2, *sizes)))
     declared = ", ".join(f"float[] {name}" for name in outputs.split())
     model = ir.from_proto(model_of(nodes, f"float[{dims}] x", declared, weights))
-    probe(model, {"x": normal(2, *sizes)}, ["x"] if batch else [])
+    probe(model, {"x": normal(2, *sizes)})
     feeds = [normal(n, *sizes, seed=n) for n in ((1, 2, 5) if batch else (2,))]
     before = [run(model, x) for x in feeds]
     make_lean(model)
@@ -176,7 +176,7 @@ def test_integers_are_not_multiplied_by_gemm():
             {"w": np.ones((3, 4), np.int64), "b": np.arange(4)},
         )
     )
-    probe(model, {"x": normal(2, 3)}, ["x"])
+    probe(model, {"x": normal(2, 3)})
     make_lean(model)
     assert "Gemm" not in [node.op_type for node in model.graph]
 
