@@ -133,7 +133,7 @@ def test_shapes_of_outputs_keep_the_batch_symbolic(subjects, name):
     for value in model.graph.output:
         first = value.type.tensor_type.shape.dim[0]
         assert first.dim_param, value.name
-        assert value.name.startswith("grad/") == (first.dim_param == "gradient_batch"), value.name
+        assert value.name.startswith("grad/") == (first.dim_param == "N_of_gradient"), value.name
 
 
 def test_the_graph_is_in_the_training_vocabulary(cnn):

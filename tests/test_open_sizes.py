@@ -131,7 +131,7 @@ KERAS = {
         layers.Conv2DTranspose(5, 3, strides=2, padding="same"),
         layers.UpSampling2D(2),
         layers.ZeroPadding2D(1),
-        layers.AveragePooling2D(2),
+        layers.AveragePooling2D(3, 2, padding="same"),
         layers.GlobalMaxPooling2D(),
         layers.Dense(4),
     ],
@@ -163,7 +163,8 @@ def test_keras(name: str, tmp_path: Path) -> None:
 
 
 def onnx_file(path: Path, nodes: str, shape: str = "N, 3, height, width") -> Path:
-    weights = [onnx.numpy_helper.from_array(normal(4, 3, 3, 3), "w")]
+    kernels = {"w": normal(4, 3, 3, 3), "v": normal(4, 4, 3, 3)}
+    weights = [onnx.numpy_helper.from_array(kernel, name) for name, kernel in kernels.items()]
     model = onnx.parser.parse_model(
         f'<ir_version: 8, opset_import: ["" : 17]> g (float[{shape}] x) => (float[N, 4] y) {{ {nodes} }}'
     )
@@ -211,15 +212,12 @@ def test_what_runs_at_one_size_says_so(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_what_needs_to_know_a_size_keeps_the_example_s(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    nodes = (
-        'c = Conv(x, w)  a = AveragePool<auto_pad = "SAME_UPPER", kernel_shape = [3, 3], strides = [2, 2]>(c)'
-        "  p = GlobalMaxPool(a)  y = Flatten(p)"
-    )
-    plain = onnx_file(tmp_path / "plain.onnx", nodes)
-    ov.convert(plain, tmp_path / "fixed.onnx", example=normal(1, 3, 20, 20))
-    assert "stay as they are in the example: AveragePool" in capsys.readouterr().out
+    nodes = "c = ConvTranspose<output_shape = [22, 22]>(x, v)  p = GlobalMaxPool(c)  y = Flatten(p)"
+    plain = onnx_file(tmp_path / "plain.onnx", nodes, "N, 4, height, width")
+    ov.convert(plain, tmp_path / "fixed.onnx", example=normal(1, 4, 20, 20))
+    assert "stay as they are in the example: ConvTranspose 'ConvTranspose' asks for an output" in capsys.readouterr().out
     with ov.load(tmp_path / "fixed.onnx") as ex:
-        assert ex.layers["c"].shape == ("N", 4, 18, 18)
+        assert ex.layers["c"].shape == ("N", 4, 22, 22)
 
 
 @pytest.mark.parametrize(

@@ -180,29 +180,43 @@ def _pad_same(node: ir.Node, mode: str, shapes: Shapes) -> None:
 
 
 def _pad_when_run(node: ir.Node, extents: Sequence[int], strides: Sequence[int], *, more_at_end: bool) -> None:
-    """The same, computed from the size that the input has: a Pad of its own, by what counts as nothing."""
-    data, graph = node.inputs[0], node.graph
+    """The same, computed from the size that the input has: a Pad of its own, by what counts as nothing.
+
+    A mean that leaves the padding out is the mean with it, divided by that of ones.
+    """
+    data, graph, result = node.inputs[0], node.graph, node.outputs[0]
     assert data is not None
     assert isinstance(graph, ir.Graph)
-    if node.op_type == "AveragePool" and not node.attributes.get_int("count_include_pad", 0):
-        raise OpenSizeError(
-            f"AveragePool {_called(node)} pads by SAME in steps of {list(strides)} and leaves the padding out of its "
-            "means: how much it is depends on the size"
-        )
-    op, before, n = Ops(graph, prefix=f"{node.name}/same/"), set(graph), len(strides)
+    op, before, n = Ops(graph, prefix=f"{result.name}/same/"), set(graph), len(strides)
     size = op.Shape(data, start=2)
     steps = op.Mul(op.Div(op.Sub(size, [1] * n), list(strides)), list(strides))  # from the first window to the last
     total = op.Max(op.Sub(op.Add(steps, list(extents)), size), [0] * n)
     less = op.Div(total, [2] * n)
     more = op.Sub(total, less)
-    nothing = op.number(-np.inf if node.op_type == "MaxPool" else 0.0, data)
     pads = op.Concat(*((less, more) if more_at_end else (more, less)), axis=0)
-    padded = op.Pad(data, pads, nothing, list(range(2, 2 + n)))
-    padded.shape = ir.Shape([*list(data.shape or ())[:2], *[None] * n])
+
+    def padded(x: ir.Value) -> ir.Value:
+        nothing = op.number(-np.inf if node.op_type == "MaxPool" else 0.0, data)
+        wide = op.Pad(x, pads, nothing, list(range(2, 2 + n)))
+        wide.shape = ir.Shape([*list(x.shape or ())[:2], *[None] * n])
+        return wide
+
+    replaced: list[ir.Value] = [padded(data), *(x for x in node.inputs[1:] if x is not None)]
+    if node.op_type == "AveragePool" and not node.attributes.get_int("count_include_pad", 0):
+        ones = op.Expand(op.number(1.0, data), op.Concat(op.constant(np.array([1, 1])), size, axis=0))
+        ones.shape = ir.Shape([1, 1, *[None] * n])
+        windows = {name: attribute.value for name, attribute in node.attributes.items()}
+        mean, share = (op.AveragePool(x, **windows) for x in (replaced[0], padded(ones)))
+        mean.shape, share.shape = result.shape, ir.Shape([1, 1, *list(result.shape or ())[2:]])
+        replaced = [mean, share]
+        node.op_type = "Div"
+        node.attributes.clear()
     for each in [added for added in graph if added not in before]:
         graph.remove(each)
         graph.insert_before(node, each)
-    node.replace_input_with(0, padded)
+    node.resize_inputs(len(replaced))
+    for i, value in enumerate(replaced):
+        node.replace_input_with(i, value)
 
 
 def _pad_transposed(node: ir.Node, mode: str, shapes: Shapes) -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxviz.errors import ConversionError, UnsupportedOperatorError
+from onnxviz.errors import OpenSizeError, UnsupportedOperatorError
 from onnxviz.gradient import backward as differentiate
 from onnxviz.gradient.registry import VJPS, Rule
 from onnxviz.gradient.tape import Ops
@@ -58,7 +58,11 @@ def differentiated(code: str, inputs: dict, constants: dict | None = None) -> Di
             {"w": weights(1, 4, 4), "r": weights(1, 4, 4)},
             ["RNN", "LeakyRelu", "-0.5"],
         ),
-        ("z = Reshape(x, s)  y = DFT<inverse=1, onesided=1, axis=1>(z)", {"s": [-1, 6, 2]}, ["DFT", "onesided"]),
+        (
+            "z = Reshape(x, s)  y = DFT<inverse=1, onesided=1, axis=1>(z, n)",
+            {"s": [-1, 6, 2], "n": np.array(7)},
+            ["DFT", "onesided", "not 6 for n = 7"],
+        ),
         (
             'u = Unsqueeze(x, a)  y = RoiAlign<mode="max", sampling_ratio=2>(u, r, i)',
             {"a": [1], "r": weights(1, 4), "i": [0]},
@@ -94,11 +98,11 @@ def test_gradients_through_a_second_output_are_refused():
 
 
 def test_sizes_that_must_be_fixed_are_named():
-    case = Case("y = Conv<strides=[2]>(x, w)", {"x": (N, 3, 8)}, constants={"w": weights(2, 3, 3)})
+    case = Case("y = ConvTranspose<output_shape=[9]>(x, w)", {"x": (N, 3, 8)}, constants={"w": weights(3, 2, 3)})
     model = case.model()
     model.graph.inputs[0].shape = ir.Shape([N, 3, "W"])
-    with pytest.raises(ConversionError, match=r"'x' .*fixed sizes from axis 2"):
-        Differentiated(model, lambda batch: {"x": weights(batch, 3, batch + 8)})
+    with pytest.raises(OpenSizeError, match=r"'x' .*fixed sizes there, from axis 2"):
+        Differentiated(model, lambda batch: {"x": weights(batch, 3, 8)})
 
 
 def test_operators_without_a_rule_are_found_only_where_a_gradient_would_pass():

@@ -10,8 +10,9 @@ import pytest
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
 
-from onnxviz.errors import UnsupportedOperatorError
+from onnxviz.errors import OpenSizeError, UnsupportedOperatorError
 from onnxviz.graph.normalise import explicit_pads, normalise, separate_pads
+from tests.support import normal
 
 RNG = np.random.default_rng(0)
 
@@ -357,15 +358,53 @@ def test_conv_transpose(how, kernel):
     )
 
 
-def test_open_sizes_are_refused_for_same_padding():
+AT_ANY_SIZE = [
+    'Conv<auto_pad = "{mode}", strides = [{s}, 1]>(x, w)',
+    'Conv<auto_pad = "{mode}", strides = [{s}, {s}], dilations = [1, 2]>(x, w)',
+    'ConvTranspose<auto_pad = "{mode}", strides = [{s}, {s}]>(x, w)',
+    'MaxPool<auto_pad = "{mode}", kernel_shape = [3, 2], strides = [{s}, 2]>(x)',
+    'LpPool<auto_pad = "{mode}", kernel_shape = [3, 2], strides = [{s}, {s}]>(x)',
+    'AveragePool<auto_pad = "{mode}", kernel_shape = [3, 2], strides = [2, {s}], count_include_pad = 1>(x)',
+    'AveragePool<auto_pad = "{mode}", kernel_shape = [3, 2], strides = [2, {s}]>(x)',
+]
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("operator", AT_ANY_SIZE)
+def test_same_padding_at_any_size(operator, mode, stride):
+    """One graph for all sizes: its padding is that of the graph that was written for each of them."""
+
+    def written() -> ir.Model:
+        body = operator.format(mode=mode, s=stride)
+        return parsed(f"g (float[N, 2, H, W] x) => (float[N, 2, ?, ?] y) {{ y = {body} }}", w=normal(2, 2, 3, 3))
+
+    model = written()
+    explicit_pads(model, {"x": ("N", 2, "H", "W")})
+    assert all("auto_pad" not in node.attributes for node in model.graph)
+    for height, width in [(4, 7), (5, 6), (6, 9), (7, 8), (9, 4)]:
+        x, fixed = -np.abs(normal(2, 2, height, width)), written()
+        explicit_pads(fixed, {"x": ("N", 2, height, width)})
+        np.testing.assert_allclose(run(model, x=x)["y"], run(fixed, x=x)["y"], rtol=1e-6)
+
+
+def test_a_wanted_output_needs_the_size():
+    model = parsed(
+        "g (float[1, 1, H, 4] x) => (float[1, 1, ?, ?] y) "
+        "{ y = ConvTranspose<output_shape = [9, 9], strides = [2, 2]>(x, w) }",
+        w=normal(1, 1, 3, 3),
+    )
+    with pytest.raises(OpenSizeError, match=r"ConvTranspose.*output of \[9, 9\] at any size"):
+        explicit_pads(model, {"x": (1, 1, "H", 4)})
+
+
+def test_shapes_must_be_known_for_same_padding():
     model = parsed(
         "g (float[N, 2, H, 8] x) => (float[N, 2, ?, ?] y) "
         '{ y = MaxPool<auto_pad = "SAME_UPPER", kernel_shape = [2, 2]>(x) }'
     )
-    with pytest.raises(
-        UnsupportedOperatorError, match=r"MaxPool.*SAME_UPPER.*'x'.*'H', 8.*example input of fixed size"
-    ):
-        explicit_pads(model, {"x": ("N", 2, "H", 8)})
+    with pytest.raises(UnsupportedOperatorError, match=r"MaxPool.*SAME_UPPER.*'x'.*not known"):
+        explicit_pads(model, {})
 
 
 def test_dilated_pools_with_same_padding_are_refused():

@@ -105,14 +105,15 @@ def test_there_are_nine_of_them():
     assert len(LIGHT) == 9
 
 
-def test_open_length_is_fixed_to_the_example():
+def test_open_length():
     path = package_file("swift_f0", "model.onnx")
     with pytest.raises(InputError, match=r"'audio'.*samples.*axis 1.*example="):
         source(path)
-    plain = source(path, example=(seeded((1, 8000)), np.array(46, np.float32), np.array(2000, np.float32)))
-    assert [list(value.shape) for value in plain.model.graph.inputs] == [[1, 8000], [], []]
-    assert any("leaves axis 1 (" in note and "the file keeps the example's 8000" in note for note in plain.notes)
-    check(plain)
+    example = (seeded((1, 8000)), np.array(46, np.float32), np.array(2000, np.float32))
+    for open_sizes, length in ((None, "samples"), (False, "8000")):
+        plain = source(path, example=example, open_sizes=open_sizes)
+        assert [[str(size) for size in value.shape] for value in plain.model.graph.inputs] == [["1", length], [], []]
+        check(plain)
 
 
 def test_a_channels_last_export():
@@ -417,7 +418,7 @@ def test_integer_inputs_with_an_example():
         table=RNG.standard_normal((10, 4)).astype(np.float32),
     )
     plain = source(model, example=np.array([[1, 2, 3]]))
-    assert [str(size) for size in plain.model.graph.inputs[0].shape] == ["N", "3"]
+    assert [str(size) for size in plain.model.graph.inputs[0].shape] == ["N", "T"]
     assert [tap.name for tap in plain.taps] == ["r", "y"]
     check(plain, 2)
 
