@@ -17,9 +17,14 @@ from typing import TYPE_CHECKING
 import onnx
 import onnxruntime
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from tests.support import Subject
+
+settings.register_profile("ordinary", derandomize=True, database=None, deadline=None, max_examples=400)
+settings.register_profile("long", deadline=None, max_examples=5000)  # pytest --hypothesis-profile=long
+settings.load_profile("ordinary")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

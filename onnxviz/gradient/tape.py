@@ -165,7 +165,7 @@ class Ops:
         sizes = dims(x)
         if sum(not isinstance(size, int) for size in sizes) <= 1 and 0 not in sizes:
             return self.Reshape(dy, [size if isinstance(size, int) else -1 for size in sizes])
-        return self.Reshape(dy, self.Shape(x))
+        return self.Reshape(dy, self.Shape(x), allowzero=1)
 
     def expand_like(self, dy: ir.Value, x: ir.Value) -> ir.Value:
         """dy broadcast to the shape of x."""

@@ -18,6 +18,7 @@ from onnxviz.gradient.tape import Ops
 from onnxviz.gradient.training_ops import TrainingOps
 
 N = "N"
+TYPES = {"float": np.float32, "float16": np.float16, "double": np.float64}
 MISFIT = (InvalidArgument, Fail, RuntimeException)
 """What onnxruntime raises where sizes do not fit."""
 UNCHECKED = {"GroupNormalization", "MeanVarianceNormalization"}
@@ -60,16 +61,17 @@ class Case:
     draw: Draw = normal
     eps: float = 1.0
     note: str = ""
-    half: bool = True
-    """Whether onnxruntime's CPU kernels take float16."""
 
     def __str__(self) -> str:
         shapes = ["x".join(map(str, shape)) or "scalar" for shape in self.inputs.values()]
         integers = [f"{k}={v}" for k, v in self.constants.items() if not isinstance(v, np.ndarray) or not v.ndim]
         return " ".join([self.code, *shapes, *integers, self.note]).strip()
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {k: v if isinstance(v, np.ndarray) else np.array(v, np.int64) for k, v in self.constants.items()}
+    def arrays(self, dtype: str = "float") -> dict[str, np.ndarray]:
+        """The constants, floats in the type of the inputs; what Resize is told is float32 always."""
+        arrays = {k: v if isinstance(v, np.ndarray) else np.array(v, np.int64) for k, v in self.constants.items()}
+        floats = {k for k, v in arrays.items() if v.dtype == np.float32 and "Resize" not in self.code}
+        return {k: v.astype(TYPES[dtype]) if k in floats else v for k, v in arrays.items()}
 
     def feeds(self, batch: int, seed: int = 0, dtype: type = np.float32) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
@@ -78,7 +80,7 @@ class Case:
         }
 
     def model(self, dtype: str = "float") -> ir.Model:
-        return parse(self.code, self.inputs, self.arrays(), dtype=dtype)
+        return parse(self.code, self.inputs, self.arrays(dtype), dtype=dtype)
 
 
 def weights(*shape: int, seed: int = 7) -> np.ndarray:
@@ -93,7 +95,7 @@ def parse(
     outputs: Sequence[str] = ("y",),
     dtype: str = "float",
 ) -> ir.Model:
-    """The model of these statements, float constants in the type of the inputs."""
+    """The model of these statements."""
     shapes = {name: f"[{','.join(map(str, shape))}]" if shape else "" for name, shape in inputs.items()}
     given = ", ".join(f"{dtype}{shape} {name}" for name, shape in shapes.items())
     results = ", ".join(f"{dtype}[] {name}" for name in outputs)  # of any rank
@@ -101,8 +103,7 @@ def parse(
         f'<ir_version: 10, opset_import: ["" : 18, "onnxviz" : 1]> g ({given}) => ({results}) {{ {code} }}'
     )
     for name, array in constants.items():
-        half = dtype == "float16" and array.dtype == np.float32 and "Resize" not in code
-        proto.graph.initializer.append(onnx.numpy_helper.from_array(array.astype(np.float16) if half else array, name))
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     return ir.from_proto(proto)
 
 
@@ -163,17 +164,21 @@ class Differentiated:
         self.session = load(self.proto)
         self.plain = load(onnx.utils.Extractor(self.proto).extract_model(self.inputs, self.outputs))
 
-    def __call__(self, feeds: Mapping[str, np.ndarray], seed: int = 1000) -> tuple[dict, dict, dict]:
+    def __call__(self, feeds: Mapping[str, np.ndarray]) -> tuple[dict, dict, dict]:
         """Outputs, random seeds for them, and the gradients of Σ seed · output."""
         outputs = self.forward(feeds)
-        rng = np.random.default_rng(seed)
-        seeds = {y: normal(rng, v.shape).astype(v.dtype) for y, v in outputs.items()}
+        seeds = seeds_for(outputs)
         names = [f"grad/{x}" for x in self.wrt]
         found = self.session.run(names, {**feeds, **{f"seed/{y}": v for y, v in seeds.items()}})
         return outputs, seeds, dict(zip(self.wrt, found, strict=True))
 
     def forward(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(self.outputs, self.plain.run(self.outputs, dict(feeds)), strict=True))
+
+
+def seeds_for(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1000)
+    return {y: normal(rng, v.shape).astype(v.dtype) for y, v in outputs.items()}
 
 
 def by_torch(function: Callable[..., torch.Tensor], feeds: Mapping, constants: Mapping, seed: np.ndarray) -> tuple:
@@ -188,7 +193,7 @@ def by_differences(case: Case, run: Callable[[Mapping], Mapping], feeds: Mapping
     """The gradient of Σ seed · y at one sample, from the full Jacobian; each element moves in a sample of its own."""
     found = {}
     for name, x in feeds.items():
-        steps = case.eps * np.eye(x.size, dtype=np.float32).reshape(x.size, *x.shape[1:])
+        steps = case.eps * np.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape[1:])
         moved = np.concatenate([x + steps, x - steps])
         others = {k: np.repeat(v, len(moved), axis=0) for k, v in feeds.items() if k != name}
         high, low = np.split(run({name: moved, **others})["y"].astype(np.float64), 2)

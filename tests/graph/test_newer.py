@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
 from ml_dtypes import int4
-from onnx.backend.test.case.node import collect_testcases
-from onnx.backend.test.case.test_case import TestCase as NodeCase
 
 import onnxviz as ov
 from onnxviz.errors import UnsupportedOperatorError
-from onnxviz.graph import decompositions
-from onnxviz.graph.lift import lift
+from tests.specification import NodeTest, arrays, lowered, node_tests, operator, with_constants
 from tests.support import assert_close
 
 OPERATORS = (
@@ -34,57 +29,27 @@ BETWEEN_RUNTIMES = ("bf16", "uint64", "downsample_scales_linear_align_corners", 
 """Cases for which onnxruntime has no kernel, or where its own operator differs from the specification."""
 
 
-def cases() -> list[NodeCase]:
-    """Those of newer definitions."""
-    with warnings.catch_warnings():  # some overflow on purpose when they are made
-        warnings.simplefilter("ignore")
-        collected = collect_testcases(None)
-    found = []
-    for case in collected:
-        operator = case.model.graph.node[0].op_type
-        if operator not in OPERATORS or any(part in case.name for part in ("_expanded", *BETWEEN_RUNTIMES)):
-            continue
-        [opset] = [each.version for each in case.model.opset_import]
-        if onnx.defs.get_schema(operator, opset, "").since_version > 18:
-            found.append(case)
-    return found
+def is_newer(test: NodeTest) -> bool:
+    [opset] = [each.version for each in test.model.opset_import]
+    return onnx.defs.get_schema(operator(test), opset, "").since_version > 18
 
 
-def is_refused(case: NodeCase) -> bool:
-    return any(part in case.name for part in REFUSED.get(case.model.graph.node[0].op_type, ()))
+def is_refused(test: NodeTest) -> bool:
+    return any(part in test.name for part in REFUSED.get(operator(test), ()))
 
 
-def with_constants(case: NodeCase) -> tuple[onnx.ModelProto, dict[str, np.ndarray], list[np.ndarray]]:
-    """The model, whose inputs but the first are stored as a network stores them; the first; the outputs."""
-    inputs, outputs = ([as_array(each) for each in part] for part in case.data_sets[0])
-    model = onnx.ModelProto()
-    model.CopyFrom(case.model)
-    for value, array in list(zip(model.graph.input, inputs, strict=True))[1:]:
-        model.graph.initializer.append(onnx.numpy_helper.from_array(array, value.name))
-        model.graph.input.remove(value)
-    return model, {model.graph.input[0].name: inputs[0]}, outputs
-
-
-def as_array(given: np.ndarray | onnx.TensorProto) -> np.ndarray:
-    return onnx.numpy_helper.to_array(given) if isinstance(given, onnx.TensorProto) else np.asarray(given)
-
-
-def lowered(proto: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> onnx.ModelProto:
-    model = ir.from_proto(proto)
-    decompositions.set_aside(model)
-    decompositions.annotate(model.graph, feeds)
-    model = lift(model)
-    decompositions.decompose(model, feeds)
-    return ir.to_proto(model)
-
-
-CASES = cases()
+CASES = [
+    test
+    for test in node_tests()
+    if operator(test) in OPERATORS and is_newer(test) and not any(part in test.name for part in BETWEEN_RUNTIMES)
+]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not is_refused(case)], ids=lambda case: case.name)
 def test_numbers_of_the_specification(case):
-    proto, feeds, expected = with_constants(case)
-    model = lowered(proto, feeds)
+    proto, feeds = with_constants(case)
+    _, expected = arrays(case)
+    model = ir.to_proto(lowered(proto, feeds))
     assert {each.domain: each.version for each in model.opset_import}[""] == 18
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     for got, wanted in zip(session.run(None, feeds), expected, strict=True):
@@ -94,14 +59,14 @@ def test_numbers_of_the_specification(case):
 
 @pytest.mark.parametrize("case", [case for case in CASES if is_refused(case)], ids=lambda case: case.name)
 def test_refused_by_operator(case):
-    proto, feeds, _ = with_constants(case)
+    proto, feeds = with_constants(case)
     with pytest.raises(UnsupportedOperatorError, match=f"^{proto.graph.node[0].op_type} "):
         lowered(proto, feeds)
 
 
 def test_there_are_cases_of_each():
-    assert {case.model.graph.node[0].op_type for case in CASES} == set(OPERATORS)
-    assert {case.model.graph.node[0].op_type for case in CASES if is_refused(case)} == set(REFUSED)
+    assert {operator(case) for case in CASES} == set(OPERATORS)
+    assert {operator(case) for case in CASES if is_refused(case)} == set(REFUSED)
     assert len(CASES) > 200
 
 

@@ -1,13 +1,20 @@
-"""Gradients of sampling an image at places that are computed: they go to the image, and to the places."""
+"""Gradients of sampling an image at places that are computed: they go to the image, and to the places.
+
+An image has any number of axes; below, ``taps`` has a list for each of them, first to last.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
 
 from onnxviz.gradient.body import BodyOps
+from onnxviz.gradient.tape import dims
 from onnxviz.gradient.training_ops import training_op
 
 _CUBIC = -0.75
@@ -34,10 +41,10 @@ def grid_sample_grad(
     op: BodyOps, dy: ir.Value, x: ir.Value, grid: ir.Value, *, mode: str, padding_mode: str, align_corners: int
 ) -> ir.Value:
     """dx: each pixel that a sample is made of gets its weight times dy."""
-    rows, columns = _taps(op, x, grid, mode, padding_mode, align_corners)
-    weights = [op.Mul(row.weight, column.weight) for row in rows for column in columns]
+    taps = _taps(op, x, grid, mode, padding_mode, align_corners)
+    weights = [reduce(op.Mul, (tap.weight for tap in corner)) for corner in product(*taps)]
     shares = op.Mul(op.Reshape(dy, [0, 0, 1, -1]), op.Unsqueeze(op.Concat(*weights, axis=1), [1]))
-    return op.scatter_back(shares, _pixels(op, op.positions(x), x, rows, columns), x)
+    return op.scatter_back(shares, _pixels(op, op.positions(x), x, taps), x)
 
 
 @training_op("GridSampleGridGrad")
@@ -45,21 +52,28 @@ def grid_sample_grid_grad(
     op: BodyOps, dy: ir.Value, x: ir.Value, grid: ir.Value, *, mode: str, padding_mode: str, align_corners: int
 ) -> ir.Value:
     """dgrid: how the weights change with the place, times the pixels, times dy, summed over channels."""
-    rows, columns = _taps(op, x, grid, mode, padding_mode, align_corners)
-    taken = op.Reshape(_pixels(op, x, x, rows, columns), [0, 0, len(rows) * len(columns), -1])
+    taps = _taps(op, x, grid, mode, padding_mode, align_corners)
+    taken = op.Reshape(_pixels(op, x, x, taps), [0, 0, prod(map(len, taps)), -1])
     products = op.ReduceSum(op.Mul(taken, op.Reshape(dy, [0, 0, 1, -1])), [1], keepdims=0)  # (N, taps, places)
-    slopes = [
-        op.Concat(*(op.Mul(row.weight, column.slope) for row in rows for column in columns), axis=1),
-        op.Concat(*(op.Mul(row.slope, column.weight) for row in rows for column in columns), axis=1),
-    ]
-    parts = [op.ReduceSum(op.Mul(products, slope), [1], keepdims=0) for slope in slopes]
+    parts = []
+    for moved in reversed(range(len(taps))):  # the grid names the last axis first
+        slopes = [
+            reduce(op.Mul, (tap.slope if axis == moved else tap.weight for axis, tap in enumerate(corner)))
+            for corner in product(*taps)
+        ]
+        parts.append(op.ReduceSum(op.Mul(products, op.Concat(*slopes, axis=1)), [1], keepdims=0))
     return op.Reshape(op.Concat(*(op.Unsqueeze(part, [2]) for part in parts), axis=2), op.Shape(grid))
 
 
-def _pixels(op: BodyOps, image: ir.Value, x: ir.Value, rows: list[_Tap], columns: list[_Tap]) -> ir.Value:
+def _pixels(op: BodyOps, image: ir.Value, x: ir.Value, taps: list[list[_Tap]]) -> ir.Value:
     """What stands in an image like x where the taps are: (N, C, taps·places)."""
-    width = op.Shape(x, start=3)
-    flat = [op.Add(op.Mul(row.index, width), column.index) for row in rows for column in columns]
+    sizes = [op.Shape(x, start=axis + 2, end=axis + 3) for axis in range(1, len(taps))]
+    flat = []
+    for first, *others in product(*taps):
+        index = first.index
+        for size, tap in zip(sizes, others, strict=True):
+            index = op.Add(op.Mul(index, size), tap.index)
+        flat.append(index)
     target = op.Concat(op.Shape(x, end=2), op.constant(np.array([1], np.int64)), axis=0)
     places = op.Expand(op.Reshape(op.Concat(*flat, axis=1), [0, 1, -1]), target)
     return op.GatherElements(op.Reshape(image, [0, 0, -1]), places, axis=2)
@@ -67,15 +81,15 @@ def _pixels(op: BodyOps, image: ir.Value, x: ir.Value, rows: list[_Tap], columns
 
 def _taps(
     op: BodyOps, x: ir.Value, grid: ir.Value, mode: str, padding_mode: str, align_corners: int
-) -> tuple[list[_Tap], list[_Tap]]:
-    """The rows and the columns that each sample is made of, as (N, 1, places)."""
-    across, down = (op.Reshape(v, [0, 1, -1]) for v in op.several("Split", 2, grid, axis=-1, num_outputs=2))
-    sizes = [op.CastLike(op.Shape(x, start=axis, end=axis + 1), grid) for axis in (2, 3)]
-    rows, columns = (
+) -> list[list[_Tap]]:
+    """What each sample is made of along each axis of the image, as (N, 1, places)."""
+    n = len(dims(x)) - 2
+    coordinates = [op.Reshape(v, [0, 1, -1]) for v in op.several("Split", n, grid, axis=-1, num_outputs=n)]
+    sizes = [op.CastLike(op.Shape(x, start=axis, end=axis + 1), grid) for axis in range(2, n + 2)]
+    return [
         _along(op, coordinate, size, mode, padding_mode, align_corners)
-        for coordinate, size in zip((down, across), sizes, strict=True)
-    )
-    return rows, columns
+        for coordinate, size in zip(reversed(coordinates), sizes, strict=True)
+    ]
 
 
 def _along(

@@ -16,6 +16,7 @@ def relu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
 
 
 @vjp("LeakyRelu")
+@vjp("LeakyRelu", domain=PROJECT)
 def leaky_relu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float = 0.01) -> Gradients:
     """y = x where x > 0, else αx. Only for α > 0 does y have the sign of x."""
     if alpha > 0:
@@ -30,6 +31,7 @@ def prelu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, slope: ir.Value) -> G
 
 
 @vjp("Elu")
+@vjp("Elu", domain=PROJECT)
 def elu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float = 1.0) -> Gradients:
     """y = x where x > 0, else α·(exp(x) − 1)."""
     return op.EluGrad(dy, x, alpha=alpha)
@@ -50,6 +52,7 @@ def selu(
 
 
 @vjp("Celu")
+@vjp("Celu", domain=PROJECT)
 def celu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float = 1.0) -> Gradients:
     """y = x where x > 0, else α·(exp(x/α) − 1)."""
     return op.CeluGrad(dy, x, alpha=alpha)
@@ -61,7 +64,30 @@ def thresholded_relu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: 
     return op.ThresholdedReluGrad(dy, x, alpha=alpha)
 
 
+@vjp("ThresholdedRelu", domain=PROJECT)
+def threshold(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float, value: float) -> Gradients:
+    """y = x where x > α, else the value."""
+    return op.ThresholdedReluGrad(dy, x, alpha=alpha)
+
+
+@vjp("SlopedRelu", domain=PROJECT)
+def sloped_relu(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    *,
+    slope: float = 0.0,
+    threshold: float = 0.0,
+    limit: float | None = None,
+) -> Gradients:
+    """Keras: y = min(x, limit) where x > threshold (from 0 on, if there is a limit); slope·(x − threshold) below it."""
+    low = threshold if limit is None else max(threshold, 0.0)
+    return op.SlopedReluGrad(dy, x, slope=slope, threshold=threshold, low=low, high=limit)
+
+
 @vjp("Shrink")
+@vjp("Shrink", domain=PROJECT)
 def shrink(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, bias: float = 0.0, lambd: float = 0.5) -> Gradients:
     """y = x + bias where x < −λ, x − bias where x > λ, else 0."""
     return op.ShrinkGrad(dy, x, lambd=lambd)
@@ -76,6 +102,17 @@ def clip(
     Nothing passes at a bound, as in PyTorch's and TensorFlow's ReLU6 (their ``clamp`` lets it pass).
     """
     return op.ClipGrad(dy, x, low, high)
+
+
+@vjp("Clip", domain=PROJECT)
+def clamp(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, low: float | None = None, high: float | None = None
+) -> Gradients:
+    """y = min(max(x, low), high) of two nodes: dx = dy where low ≤ x ≤ high.
+
+    What is at a bound passes, as in PyTorch's ``clamp`` and TensorFlow's ``clip_by_value``.
+    """
+    return op.ClampGrad(dy, x, low, high)
 
 
 @vjp("Sigmoid")
@@ -117,7 +154,28 @@ def softplus(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
     return op.SoftplusGrad(dy, x)
 
 
+@vjp("Softplus", domain=PROJECT)
+def softplus_with_threshold(
+    op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, beta: float, threshold: float
+) -> Gradients:
+    """y = log(1 + exp(βx))/β, and x where βx is above the threshold."""
+    return op.SoftplusGrad(dy, x, beta=beta, threshold=threshold)
+
+
+@vjp("LogSigmoid", domain=PROJECT)
+def log_sigmoid(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
+    """y = log σ(x)."""
+    return op.LogSigmoidGrad(dy, x)
+
+
+@vjp("Squareplus", domain=PROJECT)
+def squareplus(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, b: float) -> Gradients:
+    """y = (x + √(x² + b))/2."""
+    return op.SquareplusGrad(dy, x, b=b)
+
+
 @vjp("Softsign")
+@vjp("Softsign", domain=PROJECT)
 def softsign(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
     """y = x/(1 + |x|)."""
     return op.SoftsignGrad(dy, x)
@@ -137,9 +195,9 @@ def silu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
 
 
 @vjp("QuickGelu", domain=PROJECT)
-def quick_gelu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
-    """y = x·σ(1.702x)."""
-    return op.QuickGeluGrad(dy, x, alpha=1.702)
+def quick_gelu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, alpha: float) -> Gradients:
+    """y = x·σ(αx)."""
+    return op.QuickGeluGrad(dy, x, alpha=alpha)
 
 
 @vjp("Gelu", domain=PROJECT)
@@ -156,8 +214,16 @@ def fast_gelu(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value) -> Gradients:
 
 @vjp("Softmax")
 def softmax(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, *, axis: int = -1) -> Gradients:
-    """dx = y·(dy − Σ dy·y)."""
-    return op.SoftmaxGrad_13(dy, y, axis=axis)
+    """dx = y·(dy − Σ dy·y); 0 for rows of −∞ alone, which attention masks make, where these are replaced."""
+    return op.SoftmaxGrad_13(dy, op.Where(op.IsNaN(y), op.number(0.0, y), y) if _is_replaced(y) else y, axis=axis)
+
+
+def _is_replaced(y: ir.Value) -> bool:
+    """Whether a Where takes out some of y."""
+    readers = [use.node for use in y.uses()]
+    return any(
+        node.op_type == "Where" or (node.op_type == "Cast" and _is_replaced(node.outputs[0])) for node in readers
+    )
 
 
 @vjp("LogSoftmax")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
@@ -171,7 +171,16 @@ def scatter_elements(
     axis: int = 0,
     reduction: str = "none",
 ) -> Gradients:
-    """y is x with elements replaced by the updates, or with these added."""
+    """y is x with elements replaced by the updates, with these added, or the largest or smallest of both."""
+
+    def back(given: ir.Value) -> ir.Value:
+        return op.GatherElements(given, indices, axis=axis)
+
+    def added(x: ir.Value, updates: ir.Value) -> ir.Value:
+        return op.ScatterElements(x, indices, updates, axis=axis, reduction="add")
+
+    if reduction in {"max", "min"}:
+        return _won(op, dy, y, x, updates, back, added)
     given = op.GatherElements(dy, indices, axis=axis)
     kept = op.ScatterElements(dy, indices, op.zeros_like(updates), axis=axis)
     return _scattered(y, dy, kept, given, reduction)
@@ -181,13 +190,38 @@ def scatter_elements(
 def scatter_nd(
     op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, updates: ir.Value, *, reduction: str = "none"
 ) -> Gradients:
-    """y is x with elements or slices replaced by the updates, or with these added."""
+    """y is x with elements or slices replaced by the updates, with these added, or the largest or smallest of both."""
+
+    def back(given: ir.Value) -> ir.Value:
+        return op.GatherND(given, indices)
+
+    def added(x: ir.Value, updates: ir.Value) -> ir.Value:
+        return op.ScatterND(x, indices, updates, reduction="add")
+
+    if reduction in {"max", "min"}:
+        return _won(op, dy, y, x, updates, back, added)
     kept = op.ScatterND(dy, indices, op.zeros_like(updates))
     return _scattered(y, dy, kept, op.GatherND(dy, indices), reduction)
+
+
+def _won(
+    op: Ops,
+    dy: ir.Value,
+    y: ir.Value,
+    x: ir.Value,
+    updates: ir.Value,
+    back: Callable[[ir.Value], ir.Value],
+    added: Callable[[ir.Value, ir.Value], ir.Value],
+) -> Gradients:
+    """The gradients of x and of the updates where the largest or smallest of them is y; equal ones share it."""
+    whole = op.Cast(op.Equal(x, y), to=ir.DataType.FLOAT)  # onnxruntime's CPU kernel adds no shorter floats
+    given = op.Cast(op.Equal(updates, back(y)), to=ir.DataType.FLOAT)
+    share = op.Div(dy, op.cast_like(added(whole, given), dy))
+    return op.Mul(op.cast_like(whole, x), share), None, op.Mul(op.cast_like(given, updates), back(share))
 
 
 def _scattered(y: ir.Value, dy: ir.Value, kept: ir.Value, given: ir.Value, reduction: str) -> Gradients:
     """The gradients of x and of the updates; where several updates meet, only their sum has one."""
     if reduction not in {"none", "add"}:
-        raise unsupported(y, f"does not support reduction={reduction!r} (supported: 'none', 'add')")
+        raise unsupported(y, f"does not support reduction={reduction!r} (supported: 'none', 'add', 'max', 'min')")
     return dy if reduction == "add" else kept, None, given

@@ -75,7 +75,7 @@ def _bins(
     """(regions, bins, pixels): what each pixel along an axis counts in the mean over each bin of each region."""
     extent = op.Sub(stop, start) if aligned else op.Max(op.Sub(stop, start), 1.0)
     offsets = (np.arange(bins * samples) + 0.5) / (bins * samples)
-    places = op.Add(start, op.Mul(extent, op.cast_like(op.constant(offsets.astype(np.float32)), start)))
+    places = op.Add(start, op.Mul(extent, op.cast_like(op.constant(offsets), start)))
     length = op.cast_like(size, start)
     counted = op.And(op.GreaterOrEqual(places, -1.0), op.LessOrEqual(places, length))
     held = op.Min(op.Max(places, 0.0), op.Sub(length, 1.0))

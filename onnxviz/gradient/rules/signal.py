@@ -25,10 +25,10 @@ def dft(
     onesided: int = 0,
 ) -> Gradients:
     """y = F·x, or F⁻¹·x, of x cut or filled with zeros to the length of the transform."""
-    if inverse and onesided:
-        raise unsupported(y, "does not support inverse=1 together with onesided=1")
     axis %= len(dims(x))
     size = static_dims(x, axis)[0]
+    if inverse and onesided:
+        return _onesided_adjoint(op, dy, y, size, axis)
     n = size if length is None else _constant(y, "dft_length", length)
     dx = _adjoint(op, dy, static_dims(y, axis)[0], n, axis, inverse=inverse)
     if dims(x)[-1] == 1:
@@ -59,6 +59,22 @@ def stft(
         dx = op.Mul(dx, op.Reshape(window, [-1, 1]))
     taken = np.arange(frames)[:, None] * hop + np.arange(n)
     return op.scatter_back(dx, op.Gather(op.positions(x), op.constant(taken.astype(np.int64)), axis=1), x)
+
+
+def _onesided_adjoint(op: Ops, dy: ir.Value, y: ir.Value, bins: int, axis: int) -> ir.Value:
+    """The adjoint of what makes n real numbers of the first bins of their spectrum. Most bins stand for two: the others
+    are their conjugates.
+    """
+    n = static_dims(y, axis)[0]
+    if bins != n // 2 + 1:
+        raise unsupported(
+            y,
+            f"supports inverse=1 with onesided=1 for n // 2 + 1 bins, not {bins} for n = {n}: onnxruntime does not cut "
+            "or fill these as the specification asks",
+        )
+    twice = np.where((np.arange(bins) == 0) | (2 * np.arange(bins) == n), 1.0, 2.0) / n
+    weights = op.constant(twice.reshape(bins, *[1] * (len(dims(dy)) - axis - 1)).astype(np.float32))
+    return op.Mul(op.DFT(dy, axis=axis, onesided=1), op.cast_like(weights, dy))
 
 
 def _adjoint(op: Ops, dy: ir.Value, bins: int, n: int, axis: int, *, inverse: int) -> ir.Value:

@@ -7,6 +7,7 @@ from tests.gradient.harness import Case, N, values, weights
 IMAGE = {"x": (N, 3, 4, 5)}
 AWAY = values(-7.3, -3.4, -2.6, -1.2, -0.4, 0.3, 0.45, 0.7, 1.4, 2.8, 3.3, 6.4, 9.1)
 SIX = {"a": np.array(0, np.float32), "b": np.array(6, np.float32)}
+MASK = np.array([[True, False], [False, False], [True, True]])
 AT_KINKS = values(-3.0, 0.0, 3.0, 6.0, -1.0, 1.0)
 
 CASES = [
@@ -22,7 +23,7 @@ CASES = [
     Case("y = Elu<alpha=0.7>(x)", IMAGE, lambda x: F.elu(x, 0.7), draw=AWAY),
     Case("y = Elu(x)", IMAGE, F.elu, draw=values(-900.0, -20.0, 0.0, 90.0, 900.0), note="far out"),
     Case("y = Selu(x)", IMAGE, F.selu, draw=AWAY),
-    Case("y = Celu<alpha=0.6>(x)", IMAGE, lambda x: F.celu(x, 0.6), draw=AWAY, half=False),
+    Case("y = Celu<alpha=0.6>(x)", IMAGE, lambda x: F.celu(x, 0.6), draw=AWAY),
     Case("y = ThresholdedRelu(x)", IMAGE, lambda x: F.threshold(x, 1.0, 0.0), draw=AWAY),
     Case("y = ThresholdedRelu<alpha=-0.5>(x)", IMAGE, lambda x: F.threshold(x, -0.5, 0.0), draw=AWAY),
     Case("y = Shrink(x)", IMAGE, lambda x: torch.where(x.abs() > 0.5, x, 0.0), draw=AWAY),
@@ -43,6 +44,13 @@ CASES = [
     Case("y = Mish(x)", IMAGE, F.mish, draw=AWAY),
     Case("y = Softmax<axis=1>(x)", IMAGE, lambda x: x.softmax(1)),
     Case("y = Softmax(x)", {"x": (N, 7)}, lambda x: x.softmax(-1)),
+    Case(
+        "h = Where(m, x, low)  s = Softmax(h)  n = IsNaN(s)  y = Where(n, zero, s)",
+        {"x": (N, 3, 2)},
+        lambda x, m, low, zero: torch.where(m.any(-1, keepdim=True), torch.where(m, x, low).softmax(-1), 0.0),
+        {"m": MASK, "low": np.array(-np.inf, np.float32), "zero": np.array(0, np.float32)},
+        note="a row masked",
+    ),
     Case("y = Softmax<axis=-2>(x)", IMAGE, lambda x: x.softmax(-2)),
     Case("y = LogSoftmax(x)", {"x": (N, 7)}, lambda x: x.log_softmax(-1)),
     Case("y = LogSoftmax<axis=1>(x)", IMAGE, lambda x: x.log_softmax(1)),

@@ -15,9 +15,9 @@ def scalar(value: float) -> np.ndarray:
 
 CASES = [
     Case("y = Identity(x)", X, lambda x: x.clone()),
-    Case("d = Cast<to=11>(x)  y = Cast<to=1>(d)", X, lambda x: x.clone(), half=False),
-    Case("y = Cast<to=1>(x)", X, lambda x: x.clone(), half=False),
-    Case("d = Cast<to=11>(x)  e = CastLike(d, x)  y = CastLike(e, x)", X, lambda x: x.clone(), half=False),
+    Case("d = Cast<to=11>(x)  y = Cast<to=1>(d)", X, lambda x: x.clone()),
+    Case("y = Cast<to=1>(x)", X, lambda x: x.clone()),
+    Case("d = Cast<to=11>(x)  e = CastLike(d, x)  y = CastLike(e, x)", X, lambda x: x.clone()),
     Case("y = Dropout(x)", X, lambda x: x.clone()),
     Case("y, mask = Dropout<seed=3>(x, r, t)", X, lambda x, *_: x.clone(), {"r": scalar(0.5), "t": np.array(False)}),
     Case("y = Exp(x)", X, torch.exp),
@@ -76,8 +76,8 @@ CASES = [
         note="ties",
     ),
     Case("y = Max(x)", X, lambda x: x.clone()),
-    Case("y = Mod<fmod=1>(a, b)", TWO, torch.fmod, draw=values(7.3, -2.1, 0.9, -5.6, 3.2), half=False),
-    Case("y = Mod<fmod=1>(a, b)", OUTER, torch.fmod, draw=values(7.3, -2.1, 0.9, -5.6, 3.2), half=False),
+    Case("y = Mod<fmod=1>(a, b)", TWO, torch.fmod, draw=values(7.3, -2.1, 0.9, -5.6, 3.2)),
+    Case("y = Mod<fmod=1>(a, b)", OUTER, torch.fmod, draw=values(7.3, -2.1, 0.9, -5.6, 3.2)),
     Case("y = Sum(a, b, c)", {**COLUMN, "c": (N, 3, 1)}, lambda a, b, c: a + b + c),
     Case("y = Mean(a, b, c)", {**COLUMN, "c": (N, 3, 1)}, lambda a, b, c: (a + b + c) / 3),
 ]

@@ -87,7 +87,6 @@ CASES = [
         'm = ArgMax<axis=1>(x)  u = Mul(v, v)  y = ScatterElements<axis=1, reduction="add">(x, m, u)',
         {**X, "v": (N, 1, 6)},
         lambda x, v: x.scatter_add(1, x.argmax(1, keepdim=True), v * v),
-        half=False,
     ),
     Case(
         "t = Transpose(x)  y = ScatterND(t, i, u)",
@@ -100,8 +99,32 @@ CASES = [
         {"x": (N, 5), "u": (3, N)},
         lambda x, u, i: torch.index_put(x.T, (i[:, 0],), u, accumulate=True),
         {"i": [[1], [3], [1]]},
-        half=False,
     ),
+    *[
+        Case(
+            f"n = Shape<start=0, end=1>(x)  m = Slice(i, z, n, z)  u = Mul(v, v)  "
+            f'y = ScatterElements<axis=1, reduction="{reduction}">(x, m, u)',
+            {"x": (N, 5), "v": (N, 4)},
+            lambda x, v, i, _, reduction=reduction: x.scatter_reduce(1, i[: len(x)], v * v, f"a{reduction}"),
+            {"i": [[0, 3, 3, 4], [2, 2, 2, 2], [4, 0, 1, 0]], "z": [0]},
+            draw=draw,
+            note=note,
+        )
+        for reduction in ("max", "min")
+        for draw, note in ((spaced, ""), (values(1.0, 0.0, 1.0, -1.0), "ties"))
+    ],
+    *[
+        Case(
+            f't = Transpose(x)  y = ScatterND<reduction="{reduction}">(t, i, u)',
+            {"x": (N, 5), "u": (3, N)},
+            lambda x, u, i, reduction=reduction: x.T.scatter_reduce(0, i.expand(-1, u.shape[1]), u, f"a{reduction}"),
+            {"i": [[1], [3], [1]]},
+            draw=draw,
+            note=note,
+        )
+        for reduction in ("max", "min")
+        for draw, note in ((spaced, ""), (values(1.0, 0.0, 1.0, -1.0), "ties"))
+    ],
     *[
         Case(
             f'h = Shape<start=1, end=2>(x)  o = Div(h, h)  p = Concat<axis=0>(o, o)  y = Pad<mode="{mode}">(x, p, , a)',

@@ -72,7 +72,6 @@ CASES = [
             f"y = MeanVarianceNormalization{given}(x)",
             {"x": shape},
             lambda x, axes=axes: standardised(x, axes),
-            half=False,
         )
         for given, axes, shape in [
             ("", [0, 2, 3], (N, 3, 4, 5)),

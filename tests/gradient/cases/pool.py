@@ -61,16 +61,13 @@ CASES = [
         eps=0.25,
     ),
     *[
-        Case(
-            f"y = LpPool<kernel_shape=[2,3], strides=[2,1]{given}>(x)", IMAGE, lambda x, p=p: lp_pool(x, p), half=False
-        )
+        Case(f"y = LpPool<kernel_shape=[2,3], strides=[2,1]{given}>(x)", IMAGE, lambda x, p=p: lp_pool(x, p))
         for given, p in [("", 2), (", p=1", 1), (", p=3", 3)]
     ],
     Case(
         "y = LpPool<kernel_shape=[2], dilations=[3], strides=[2], pads=[1,1]>(x)",
         {"x": (N, 2, 9)},
         lambda x: F.pad(x, (1, 1)).unfold(2, 4, 2)[..., ::3].norm(dim=-1),
-        half=False,
     ),
     Case(
         "y = LpPool<kernel_shape=[2,2], strides=[2,2]>(x)",
@@ -78,20 +75,17 @@ CASES = [
         lambda x: F.lp_pool2d(x, 2, 2),
         draw=values(0.0),
         note="zeros",
-        half=False,
     ),
     Case(
         "y = LpPool<kernel_shape=[2,2,2], p=4>(x)",
         {"x": (N, 2, 4, 3, 3)},
         lambda x: F.lp_pool3d(x, 4, 2, 1),
-        half=False,
     ),
     *[
         Case(
             f"y = GlobalLpPool<p={p}>(x)",
             {"x": shape},
             lambda x, p=p: torch.linalg.vector_norm(x, p, tuple(range(2, x.ndim)), keepdim=True),
-            half=False,
         )
         for p in (1, 2, 3)
         for shape in [(N, 2, 5), (N, 3, 4, 3)]
@@ -102,7 +96,6 @@ CASES = [
         {"x": (N, 2, 6, 4)},
         lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2) ** 2,
         draw=spaced,
-        half=False,
     ),
     Case(
         "p, i = MaxPool<kernel_shape=[2], strides=[2]>(x)  h = Shape(x)  "
@@ -110,6 +103,5 @@ CASES = [
         {"x": (N, 3, 7)},
         lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2, output_size=(7,)),
         draw=spaced,
-        half=False,
     ),
 ]

@@ -24,7 +24,6 @@ CASES = [
             {"s": scalar(0.02), "z": np.array(zero, dtype)},
             draw=AWAY,
             note=np.dtype(dtype).name,
-            half=False,
         )
         for dtype, zero in [(np.int8, -10), (np.uint8, 128)]
         for limits in [np.iinfo(dtype)]
@@ -43,7 +42,6 @@ CASES = [
             },
             draw=AWAY,
             note="per channel, reshaped between",
-            half=False,
         )
         for axis in (1, -2)
     ],
@@ -54,7 +52,6 @@ CASES = [
         {"s": scalar(0.02), "t": scalar(0.04)},
         draw=AWAY,
         note="no zero point",
-        half=False,
     ),
     Case(
         "q = QuantizeLinear(x, s)  c = Cast<to=1>(q)  y = Mul(c, s)",
@@ -63,7 +60,6 @@ CASES = [
         {"s": scalar(0.02)},
         draw=AWAY,
         note="taken up as a float",
-        half=False,
     ),
     Case(
         "q = QuantizeLinear(x, s)  p = MaxPool<kernel_shape=[2]>(q)  t = Transpose<perm=[0,2,1]>(p)  "
@@ -75,6 +71,5 @@ CASES = [
         {"s": scalar(0.02)},
         draw=values(1.243, 0.024, 4.713, 2.066, 3.333, 0.523),
         note="data moved between",
-        half=False,
     ),
 ]

@@ -109,7 +109,7 @@ def case(
         return {"y": y, "_, y": h, "_, _, y": c, "s, h1": y + h, "s, h1, c1": y + h + c, "_, h1, c1": h + c}[outputs]
 
     code = written(operator, outputs, direction, list(activations) * d, attributes, optional)
-    return Case(code, inputs, in_torch, constants, half=False)
+    return Case(code, inputs, in_torch, constants)
 
 
 def called(activation: str) -> Callable[[torch.Tensor], torch.Tensor]:

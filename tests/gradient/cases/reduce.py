@@ -38,7 +38,6 @@ CASES = [
             lambda x, axes, f=f, keep=keep: f(x, axes.tolist(), bool(keep)),
             {"axes": axes},
             note=str(axes),
-            half=name != "ReduceProd",
         )
         for name, f in FUNCTIONS.items()
         for keep, axes in [(1, [2, 3]), (0, [-1, 1]), (0, [0]), (1, [0, 2])]
@@ -49,7 +48,6 @@ CASES = [
             {**X, "v": (N,)},
             lambda x, v, f=f: f(x, [0, 1, 2, 3], False) * v,
             note="all axes",
-            half=name != "ReduceProd",
         )
         for name, f in FUNCTIONS.items()
     ],
@@ -97,7 +95,6 @@ CASES = [
             {"axes": axes},
             draw=values(*numbers),
             note=f"{axes} of {numbers}",
-            half=False,
         )
         for axes in ([2], [1, 2])
         for numbers in [(0.5, 0.0, -3.0, 2.0), (0.0, 0.0, 2.0, 1.5, 0.7), (0.0,), (1e-30, 2.0, -1.5)]
@@ -108,7 +105,6 @@ CASES = [
             X,
             lambda x, axis, exclusive=exclusive, reverse=reverse: cumulated(x, int(axis), exclusive, reverse),
             {"axis": np.array(axis)},
-            half=False,
         )
         for exclusive in (0, 1)
         for reverse in (0, 1)

@@ -82,7 +82,6 @@ CASES = [
             {"x": shape},
             lambda x, *_, batch=batch: reversed_parts(x, batch),
             {"l": [2, 4, 1], "z": [0]},
-            half=False,
         )
         for batch, shape in [(0, (N, 4, 2)), (1, (4, N))]
     ],
@@ -92,7 +91,6 @@ CASES = [
             {"x": (N, 4, 5)},
             lambda x, k=0, upper=upper: (torch.triu if upper else torch.tril)(x, int(k)),
             {} if k is None else {"k": np.array(k)},
-            half=False,
         )
         for upper in (0, 1)
         for k in (None, -2, 1, 7)
@@ -112,21 +110,18 @@ CASES = [
         {"x": (N, 2 * 6, 4 * 4)},
         lambda x, i, b: F.fold(x, (5, 6), (2, 3)),
         {"i": [5, 6], "b": [2, 3]},
-        half=False,
     ),
     Case(
         "y = Col2Im<strides=[2,1], dilations=[1,2], pads=[1,2,1,2]>(x, i, b)",
         {"x": (N, 2 * 6, 3 * 6)},
         lambda x, i, b: F.fold(x, (5, 6), (2, 3), (1, 2), (1, 2), (2, 1)),
         {"i": [5, 6], "b": [2, 3]},
-        half=False,
     ),
     Case(
         "y = Col2Im<strides=[2,1], pads=[0,2,1,0]>(x, i, b)",
         {"x": (N, 4, 3 * 6)},
         None,
         {"i": [5, 5], "b": [2, 2]},
-        half=False,
     ),
-    Case("y = Col2Im<strides=[2], pads=[1,0]>(x, i, b)", {"x": (N, 2 * 3, 4)}, None, {"i": [8], "b": [3]}, half=False),
+    Case("y = Col2Im<strides=[2], pads=[1,0]>(x, i, b)", {"x": (N, 2 * 3, 4)}, None, {"i": [8], "b": [3]}),
 ]

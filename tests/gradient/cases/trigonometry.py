@@ -6,10 +6,9 @@ X = {"x": (N, 3, 4)}
 ANY = values(-3.1, -1.2, -0.4, 0.0, 0.3, 0.9, 2.2)
 INSIDE = values(-0.95, -0.6, -0.1, 0.0, 0.4, 0.8, 0.99)
 BEYOND = values(1.01, 1.4, 2.0, 7.0, 40.0)
-HALF = {"Sin", "Cos"}
 
 CASES = [
-    Case(f"y = {name}(x)", X, getattr(torch, name.lower()), draw=draw, half=name in HALF)
+    Case(f"y = {name}(x)", X, getattr(torch, name.lower()), draw=draw)
     for names, draw in [
         (("Sin", "Cos", "Tan", "Atan", "Sinh", "Cosh", "Asinh"), ANY),
         (("Asin", "Acos", "Atanh"), INSIDE),
