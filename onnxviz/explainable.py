@@ -18,7 +18,7 @@ from onnxviz.gradient.registry import describe
 from onnxviz.gradient.ruleless import why_no_rule
 from onnxviz.gradient.tape import Ops
 from onnxviz.gradient.training_ops import TrainingOps
-from onnxviz.graph import axes, composites, layout, lean, normalise, probe, taps
+from onnxviz.graph import axes, composites, layout, lean, normalise, pads, probe, taps
 from onnxviz.graph.channels_first import to_last
 from onnxviz.manifest import IR_VERSION, OPSET, Axes, Input, Layer, Manifest, Output, grad_name, seed_name
 from onnxviz.source import BATCH, Feeds, Source, Tap
@@ -72,12 +72,13 @@ def explain(
     measured = probe.probe(model, source.example)
     source.resized = measured.resized
     source.notes.extend(_fixed_sizes(name, axes, source.example) for name, axes in measured.fixed.items())
-    normalise.explicit_pads(model, {v.name or "": _shape(v) for v in _values(graph)})
+    pads.whole_pads(model)
+    pads.explicit_pads(model, {v.name or "": _shape(v) for v in _values(graph)})
     lean.make_lean(model)
     values = {v.name or "": v for v in _values(graph)}
     heads = [_head(name, values[value]) for name, value in outputs.items()]
     layout.channels_first(model, keep=_fixed(source, heads))
-    normalise.separate_pads(model)
+    pads.separate_pads(model)
     batch = None if batched else next((len(x) for x in source.example.values() if x.ndim), 1)
     roles = axes.AxisRoles(graph, batch, measured.symbols)
     values = {v.name or "": v for v in _values(graph)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -159,6 +159,11 @@ class Ops:
         """The size of x along an axis: a number where it is fixed, else an int64 tensor of rank 1."""
         known = dims(x)[axis]
         return known if isinstance(known, int) else self.Shape(x, start=axis, end=axis + 1)
+
+    def margins(self, x: ir.Value, rank: int, along: Mapping[int, tuple[int, int]]) -> ir.Value:
+        """x with zeros before and after it along axes, or without what is there where a number is negative."""
+        sides = [[along.get(axis, (0, 0))[side] for axis in range(rank)] for side in (0, 1)]
+        return self.Pad(x, sides[0] + sides[1])  # of all axes: onnxruntime moves Transposes as if it were so
 
     def reshape_like(self, dy: ir.Value, x: ir.Value) -> ir.Value:
         """dy with the shape of x; with a constant target where at most one size of x is not fixed."""

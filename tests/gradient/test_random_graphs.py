@@ -268,7 +268,9 @@ def padded(draw: Draw, g: Graph, x: str) -> None:
     mode = draw(st.sampled_from(["constant", "reflect", "edge"]))
     most = size - 1 if mode == "reflect" else 2
     begin, end = (draw(st.integers(0, min(most, 2))) for _ in range(2))
-    pads, axes = g.numbers(begin, end), g.numbers(-1)  # axes are named as conversion does: onnxruntime fuses others
+    rank = len(g.shapes[x]) + 1
+    none = [0] * (rank - 1)
+    pads, axes = g.numbers(*none, begin, *none, end), g.numbers(*range(rank))  # onnxruntime mistakes others
     index = np.pad(np.arange(size), (begin, end), mode="constant" if mode == "constant" else mode)
 
     def in_torch(x: torch.Tensor) -> torch.Tensor:

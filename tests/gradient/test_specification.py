@@ -20,7 +20,8 @@ from onnxviz.engine.session import runtime_errors
 from onnxviz.errors import UnsupportedOperatorError
 from onnxviz.gradient.backward import FLOATS
 from onnxviz.gradient.registry import NO_GRADIENT, VJPS
-from onnxviz.graph.normalise import explicit_pads, normalise
+from onnxviz.graph.normalise import normalise
+from onnxviz.graph.pads import explicit_pads
 from tests.gradient.harness import Differentiated, load, measure, relative_error
 from tests.gradient.test_rules import LEFT_OUT
 from tests.specification import NodeTest, arrays, lowered, node_tests, operator, with_constants

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from onnxviz.graph.normalise import explicit_pads
+from onnxviz.graph.pads import explicit_pads
 from tests.gradient.harness import Differentiated, N, measure, normal, parse, relative_error, spaced, weights
 
 PER_GRAPH = 80

@@ -120,7 +120,7 @@ def gather(op: Ops, dy: ir.Value, y: ir.Value, x: ir.Value, indices: ir.Value, *
         return op.scatter_back(dy, op.Gather(op.positions(x), indices, axis=axis), x)
     row = rows[0] % size
     thin = [1 if i == axis else each if isinstance(each, int) else -1 for i, each in enumerate(sizes)]
-    return op.Pad(op.Reshape(dy, thin), [row, size - 1 - row], None, [axis])
+    return op.margins(op.Reshape(dy, thin), len(sizes), {axis: (row, size - 1 - row)})
 
 
 @vjp("GatherElements")

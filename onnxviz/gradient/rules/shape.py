@@ -79,7 +79,7 @@ def col2im(
         raise unsupported(y, f"needs a constant block_shape, but {block_shape.name!r} is computed when the model runs")
     sizes, pads = static_dims(y, 2), pads or [0] * 2 * n
     steps = zip(sizes, kernel, pads[:n], pads[n:], strides or [1] * n, dilations or [1] * n, strict=True)
-    padded = op.Pad(dy, pads, None, list(range(2, n + 2)))
+    padded = op.margins(dy, n + 2, {axis + 2: (pads[axis], pads[n + axis]) for axis in range(n)})
     for i, (size, k, begin, end, stride, dilation) in enumerate(steps):
         blocks = (size + begin + end - dilation * (k - 1) - 1) // stride + 1
         pixels = np.arange(k)[:, None] * dilation + np.arange(blocks) * stride

@@ -30,10 +30,10 @@ def dft(
     if inverse and onesided:
         return _onesided_adjoint(op, dy, y, size, axis)
     n = size if length is None else _constant(y, "dft_length", length)
-    dx = _adjoint(op, dy, static_dims(y, axis)[0], n, axis, inverse=inverse)
+    dx = _adjoint(op, dy, y, n, axis, inverse=inverse)
     if dims(x)[-1] == 1:
         dx = op.Slice(dx, [0], [1], [-1])
-    return op.Pad(dx, [0, size - n], None, [axis]) if n != size else dx
+    return op.margins(dx, len(dims(x)), {axis: (0, size - n)}) if n != size else dx
 
 
 @vjp("STFT")
@@ -51,8 +51,8 @@ def stft(
     """y are the transforms of x·window in frames, which lie ``step`` apart: dx adds up what the frames send back."""
     hop = _constant(y, "frame_step", step)
     n = _constant(y, "frame_length", length) if length is not None else static_dims(window)[0] if window else 0
-    frames, bins, _ = static_dims(y, 1)
-    dx = _adjoint(op, dy, bins, n, 2, inverse=0)
+    frames = static_dims(y, 1)[0]
+    dx = _adjoint(op, dy, y, n, 2, inverse=0)
     if len(dims(x)) < 3 or dims(x)[-1] == 1:
         dx = op.Slice(dx, [0], [1], [-1])
     if window is not None:
@@ -77,10 +77,11 @@ def _onesided_adjoint(op: Ops, dy: ir.Value, y: ir.Value, bins: int, axis: int) 
     return op.Mul(op.DFT(dy, axis=axis, onesided=1), op.cast_like(weights, dy))
 
 
-def _adjoint(op: Ops, dy: ir.Value, bins: int, n: int, axis: int, *, inverse: int) -> ir.Value:
+def _adjoint(op: Ops, dy: ir.Value, y: ir.Value, n: int, axis: int, *, inverse: int) -> ir.Value:
     """The adjoint of the transform of length n, of which only the first bins may have been kept."""
+    bins = static_dims(y, axis)[0]
     if bins < n:
-        dy = op.Pad(dy, [0, n - bins], None, [axis])
+        dy = op.margins(dy, len(dims(y)), {axis: (0, n - bins)})
     return op.Mul(op.DFT(dy, axis=axis, inverse=1 - inverse), 1.0 / n if inverse else float(n))
 
 
