@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
-import onnx
 import onnx_ir as ir
 
 from onnxviz import bundle, wire
 from onnxviz.conversion import source_of
 from onnxviz.engine.explainer import Explainer
-from onnxviz.engine.overlays import activation, counted, rectifies
+from onnxviz.engine.overlays import CLIPS, Step, activation, bending, counted, rectifies
 from onnxviz.errors import ConversionError, OptionError
 from onnxviz.gradient import backward as differentiate
-from onnxviz.gradient.registry import NO_GRADIENT, VJPS, describe
-from onnxviz.gradient.tape import Ops
-from onnxviz.gradient.training_ops import TrainingOps
-from onnxviz.manifest import IR_VERSION, OPSET, Layer, Manifest
+from onnxviz.gradient.refusals import refusals
+from onnxviz.gradient.registry import NO_GRADIENT, describe
+from onnxviz.manifest import Layer, Manifest
 from onnxviz.source import Source
+from onnxviz.support import Registry, registered, table
 
 Status = Literal["rule", "zero", "no rule", "not on the path"]
 
@@ -35,10 +34,10 @@ class Operator:
         domain: ``""`` for ONNX's own; ``"onnxviz"`` for activations that were found written as several nodes.
         name: of the operator.
         status: ``"rule"``: gradients pass. ``"zero"``: the derivative is zero wherever it exists, or the result is no
-            float (Floor, Greater, Shape). ``"no rule"``: a gradient would have to pass and cannot. ``"not on the
-            path"``: not between an input or layer and the logits.
+            float (Floor, Greater, Shape). ``"no rule"``: a gradient would have to pass and cannot, for there is no rule
+            or it refuses the node. ``"not on the path"``: not between an input or layer and the logits.
         count: how many nodes.
-        nodes: each node without a rule, or what its rule refuses.
+        nodes: each node without a rule, and each that its rule refuses, with the reason.
     """
 
     domain: str
@@ -91,58 +90,7 @@ class Coverage:
         said += [f"a conversion with gradients is refused: {self.refusal}"] if self.refusal else []
         said += [f"guided backprop and deconvnet rewrite: {counted(self.rewritten) or 'nothing'}"]
         said += [f"they leave as they are: {counted(self.kept)}"] if self.kept else []
-        return "\n\n".join([_table(rows), _table(layers), "\n".join(said)])
-
-
-@dataclass(frozen=True, order=True)
-class Support:
-    """One operator in the registry.
-
-    Attributes:
-        domain, name: of the operator.
-        status: ``"rule"``, ``"zero"`` or ``"no rule"``.
-        family: the group that its rule belongs to (``"activation"``, ``"pool"``, …).
-        attributes: those that the rule takes.
-        refused: those of the specification (opset 18) that it refuses.
-    """
-
-    domain: str
-    name: str
-    status: Status
-    family: str = ""
-    attributes: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Registry:
-    """What can be differentiated: every operator of ONNX at opset 18, by domain and name; prints as a table."""
-
-    operators: tuple[Support, ...]
-
-    @property
-    def missing(self) -> tuple[Support, ...]:
-        """The operators without a rule."""
-        return tuple(operator for operator in self.operators if operator.status == "no rule")
-
-    def __repr__(self) -> str:
-        rows = [("operator", "domain", "gradient", "attributes")]
-        for o in self.operators:
-            taken = ", ".join([*o.attributes, *(f"not {name}" for name in o.refused)])
-            rows.append((o.name, o.domain or "ai.onnx", o.status, taken))
-        return _table(rows)
-
-    def markdown(self) -> str:
-        """A table for a README: the operators of ONNX by family, with the attributes that a rule refuses."""
-        last = {"zero": "derivative zero, or no float", "no rule": "no rule"}
-        groups: dict[str, list[str]] = {}
-        for o in self.operators:
-            if o.domain == "":
-                refused = f" (not {', '.join(f'`{name}`' for name in o.refused)})" if o.refused else ""
-                groups.setdefault(last.get(o.status, o.family), []).append(f"`{o.name}`{refused}")
-        order = sorted(groups, key=lambda group: (group in last.values(), group))
-        lines = [f"| {group} | {len(groups[group])} | {', '.join(groups[group])} |" for group in order]
-        return "\n".join(["| family | count | operators |", "|---|---|---|", *lines])
+        return "\n\n".join([table(rows), table(layers), "\n".join(said)])
 
 
 @overload
@@ -171,7 +119,7 @@ def coverage(
     if not exported and not (example is None and layers is None):
         raise OptionError("example= and layers= are for a model that is exported; an explainable file has its own")
     if model is None:
-        return _registry()
+        return registered()
     if path is not None:
         return _of_file(path)
     if exported:
@@ -215,18 +163,29 @@ def _measured(model: ir.Model, manifest: Manifest, refusal: str | None = None) -
     wrt = [values[t.value] for t in (*manifest.inputs, *manifest.layers)]
     shown = differentiate.upstream([*logits, *wrt, *(values[o.value] for o in manifest.outputs)], nodes)
     forward = [node for node in nodes if node in shown]
-    operators = _operators(forward, logits, wrt, trial=refusal is not None)
-    rewritten, kept = _activations(node for node in nodes if node not in shown)
-    return Coverage(operators, manifest.layers, rewritten, kept, refusal)
+    explained = {t.value for t in (*manifest.inputs, *manifest.layers) if t.has_gradient}
+    operators = _operators(forward, logits, wrt, explained)
+    rewritten, kept = _activations([node for node in nodes if node not in shown])
+    if explained:
+        kept += bending(map(_step, forward), explained, [y.name or "" for y in logits])
+    return Coverage(operators, manifest.layers, dict(sorted(rewritten.items())), dict(sorted(kept.items())), refusal)
+
+
+def _step(node: ir.Node) -> Step:
+    inputs = [x.name or "" for x in differentiate.operands(node)]
+    return Step(node.domain, node.op_type, inputs, [y.name or "" for y in node.outputs])
 
 
 def _operators(
-    forward: list[ir.Node], logits: list[ir.Value], wrt: list[ir.Value], *, trial: bool
+    forward: list[ir.Node], logits: list[ir.Value], wrt: list[ir.Value], explained: Collection[str | None]
 ) -> tuple[Operator, ...]:
-    """The status of each node, counted; with ``trial`` rules are asked whether they refuse their node."""
+    """The status of each node, counted; ``explained`` are the names of those of ``wrt`` that have a gradient."""
     active = differentiate.downstream(wrt, forward)
     needed = differentiate.upstream([value for value in logits if value in active], forward)
-    missing = {node: describe(node) for node in differentiate.missing_rules(forward, active) if node in needed}
+    missing = dict.fromkeys(differentiate.missing_rules([n for n in forward if n in needed], active), "")
+    passed = differentiate.downstream([value for value in wrt if value.name in explained], forward)
+    before = [n for n in forward if n in needed and passed.isdisjoint(differentiate.operands(n))]
+    missing |= {node: f": its gradient {why}" for node, why in refusals(before, active).items()}
     counts: Counter[tuple[str, str, Status]] = Counter()
     where: dict[tuple[str, str, Status], list[str]] = {}
     for node in forward:
@@ -235,60 +194,19 @@ def _operators(
             status = "not on the path"
         elif (node.domain, node.op_type) in NO_GRADIENT or not any(y in active for y in node.outputs):
             status = "zero"
-        elif why := missing.get(node) or (_refusal(node, active) if trial else None):
+        elif node in missing:
             status = "no rule"
-            where.setdefault((node.domain, node.op_type, status), []).append(why)
+            where.setdefault((node.domain, node.op_type, status), []).append(f"{describe(node)}{missing[node]}")
         counts[node.domain, node.op_type, status] += 1
     return tuple(sorted(Operator(*key, count, tuple(where.get(key, ()))) for key, count in counts.items()))
 
 
-def _refusal(node: ir.Node, active: set[ir.Value]) -> str | None:
-    """Why the rule of a node refuses it, found by applying it in a graph that is thrown away."""
-    scratch = ir.Model(ir.Graph([], [], nodes=[], opset_imports={"": OPSET}), ir_version=IR_VERSION)
-    cotangents = {
-        y: ir.Value(name=f"d {y.name}", shape=y.shape, type=y.type)
-        for i, y in enumerate(node.outputs)
-        if y in active and (i == 0 or y.uses())
-    }
-    op = Ops(scratch.graph, TrainingOps(scratch))
-    try:
-        differentiate.backward(op, [node], cotangents, [x for x in node.inputs if x is not None and x in active], {})
-    except ConversionError as error:
-        return str(error)
-    return None
-
-
-def _activations(backward: Iterable[ir.Node]) -> tuple[dict[str, int], dict[str, int]]:
+def _activations(backward: Iterable[ir.Node]) -> tuple[Counter[str], Counter[str]]:
     """What guided backprop would rewrite in a backward pass, and what it would leave."""
     counts: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     for node in backward:
-        bound = node.inputs[2] if node.op_type == "ClipGrad" and len(node.inputs) > 2 else None
+        bound = node.inputs[2] if node.op_type in CLIPS and len(node.inputs) > 2 else None
         low = None if bound is None or bound.const_value is None else bound.const_value.numpy()
         if node.domain and (changed := rectifies(node.op_type, low)) is not None:
             counts[changed][activation(node.op_type, rectifies=changed)] += 1
-    return dict(sorted(counts[True].items())), dict(sorted(counts[False].items()))
-
-
-# ----- of the registry -----
-
-
-def _registry() -> Registry:
-    rules = {
-        key: Support(*key, "rule", rule.function.__module__.rpartition(".")[2], tuple(sorted(rule.attributes)))
-        for key, rule in VJPS.items()
-    }
-    found = {key: Support(*key, "zero") for key in NO_GRADIENT} | rules
-    history = onnx.defs.get_all_schemas_with_history()
-    for name in {schema.name for schema in history if schema.domain == "" and schema.since_version <= OPSET}:
-        schema = onnx.defs.get_schema(name, OPSET, "")
-        if ("", name) in rules:
-            refused = schema.attributes.keys() - set(rules["", name].attributes)
-            found["", name] = replace(rules["", name], refused=tuple(sorted(refused)))
-        elif ("", name) not in found and not schema.deprecated:
-            found["", name] = Support("", name, "no rule")
-    return Registry(tuple(sorted(found.values())))
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return counts[True], counts[False]

@@ -14,9 +14,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import onnxviz as ov
-from onnxviz.errors import InputError, OptionError, UnsupportedOperatorError
+from onnxviz.errors import InputError, LayerError, OptionError, UnsupportedOperatorError
 from onnxviz.gradient.registry import NO_GRADIENT, VJPS
 from onnxviz.graph import plain as plain_files
+from onnxviz.graph.decompositions import DECOMPOSITIONS
+from onnxviz.graph.decompositions.registry import MICROSOFT, NEWER
 from tests.support import model_of, network, normal
 
 # ----- the registry -----
@@ -24,7 +26,7 @@ from tests.support import model_of, network, normal
 
 def test_the_registry_lists_every_rule_in_a_stable_order():
     listed = ov.coverage().operators
-    keys = [(o.domain, o.name) for o in listed]
+    keys = [(o.domain, o.name, o.status) for o in listed]
     assert keys == sorted(set(keys))
     rules = {(o.domain, o.name): o for o in listed if o.status == "rule"}
     assert rules.keys() == VJPS.keys()
@@ -36,7 +38,19 @@ def test_the_registry_lists_every_rule_in_a_stable_order():
 def test_the_registry_lists_what_has_no_rule():
     assert {"If", "Loop", "Scan", "Det"} <= {o.name for o in ov.coverage().missing}
     assert "Scatter" not in {o.name for o in ov.coverage().operators}, "deprecated long before opset 18"
-    assert "RMSNormalization" not in {o.name for o in ov.coverage().operators}, "newer than opset 18"
+
+
+def test_the_registry_lists_what_is_decomposed():
+    found = {(o.domain, o.name): o for o in ov.coverage().operators if o.status == "decomposed"}
+    assert {key for key in DECOMPOSITIONS if key[0] == MICROSOFT} == {key for key in found if key[0] == MICROSOFT}
+    newer = {name for domain, name in found if domain == ""}
+    assert {name for domain, name in DECOMPOSITIONS if domain == NEWER} <= newer
+    assert {"Gelu", "RMSNormalization", "Swish", "Attention", "GroupNormalization"} <= newer
+    assert "activation_params" in found[MICROSOFT, "FusedConv"].attributes
+    shown = ov.coverage().markdown()
+    assert "| onnxruntime's fusions (com.microsoft), decomposed | " in shown
+    assert "`Swish`" in shown
+    assert re.search(r"FusedMatMul +com.microsoft +decomposed +alpha, transA", str(ov.coverage()))
 
 
 def test_attributes_that_a_rule_refuses_are_told(monkeypatch):
@@ -173,28 +187,69 @@ def test_every_node_has_its_status():
         "Softmax": {("not on the path", 1)},
     }
     assert (found.complete, found.missing, found.refusal) == (True, (), None)
-    assert (found.rewritten, found.kept) == ({"Relu": 1}, {"Sigmoid": 1})
+    assert (found.rewritten, found.kept) == ({"Relu": 1}, {"Sigmoid": 1, "Where": 1})
     reasons = {t.name: t.reason for t in found.layers if not t.has_gradient}
     assert reasons.keys() == {"side", "y"}
     assert all(f"no: {reason}" in str(found) for reason in reasons.values())
     assert list(found.operators) == sorted(found.operators)
 
 
-def test_what_a_rule_refuses_is_named():
-    model = model_of(
+def refused_inside() -> onnx.ModelProto:
+    """A rule that refuses its node, between two layers."""
+    return model_of(
         'h = MatMul(x, w)  s = ScatterElements<axis = 1, reduction = "mul">(h, at, u)  r = Relu(s)  y = MatMul(r, m)',
         "float[2, 4] x",
         "float[2, 2] y",
         {"w": normal(4, 5), "m": normal(5, 2, seed=1), "at": np.array([[1], [0]]), "u": normal(2, 1)},
     )
-    found = ov.coverage(model)
+
+
+def test_what_a_rule_refuses_is_named():
+    found = ov.coverage(refused_inside())
     (missing,) = found.missing
     assert missing.name == "ScatterElements"
     assert "does not support reduction='mul'" in missing.nodes[0]
-    assert found.refusal in missing.nodes
     assert statuses(found)["Relu"] == {("rule", 1)}
-    assert found.explainable_layers == ()
-    assert f"refused: {found.refusal}" in str(found)
+    assert (found.complete, found.refusal, found.explainable_layers) == (False, None, ("r", "y"))
+    (before,) = [layer for layer in found.layers if not layer.has_gradient]
+    assert before.name == "h"
+    assert before.reason.startswith("it lies before ScatterElements, whose gradient does not support reduction='mul'")
+    assert f"no: {before.reason}" in str(found)
+
+
+def test_the_layers_behind_what_a_rule_refuses_are_explained(tmp_path):
+    path = ov.convert(refused_inside(), tmp_path / "net.onnx", gradient="available", quiet=True)
+    assert ov.coverage(path) == ov.coverage(refused_inside())
+    onnx.checker.check_model(path, full_check=True)
+    with ov.load(path, providers="cpu") as ex:
+        x = normal(2, 4, seed=3)
+        assert (ex.gradient(x, 1, layer="r").values == normal(5, 2, seed=1)[:, 1]).all()
+        with pytest.raises(LayerError, match=r"'h' has no gradient: it lies before ScatterElements, whose gradient"):
+            ex.gradient(x, 1, layer="h")
+
+
+def test_a_refusal_names_node_layer_attribute_and_way_out(tmp_path):
+    named = (
+        r"no gradient rule for ScatterElements '\w+' \(output 's'\) before layer 'r' \(its gradient does not support "
+        r"reduction='mul' .*Way out: convert with gradient=False .*gradient='available' for the 2 layers .*'r', 'y'\)"
+    )
+    with pytest.raises(UnsupportedOperatorError, match=named):
+        ov.convert(refused_inside(), tmp_path / "net.onnx", quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_attribute_that_a_rule_does_not_know_blocks_its_node_alone(monkeypatch):
+    monkeypatch.setitem(VJPS, ("", "Gemm"), replace(VJPS["", "Gemm"], attributes=frozenset({"transA", "transB"})))
+    model = model_of(
+        "h = Gemm<alpha = 2.0>(x, w)  a = Tanh(h)  k = Gemm<transB = 1>(a, v)  y = Relu(k)",
+        "float[N, 4] x",
+        "float[N, 5] y",
+        {"w": normal(4, 5), "v": normal(5, 5)},
+    )
+    found = ov.coverage(model)
+    assert statuses(found)["Gemm"] == {("no rule", 1), ("rule", 1)}
+    assert found.explainable_layers == ("h", "a", "k", "y")
+    assert "does not support its attribute alpha=2.0 (supported: transA, transB)" in str(found)
 
 
 def test_a_file_its_explainer_and_its_source_agree(subjects):

@@ -14,6 +14,7 @@ from torch.onnx import OnnxExporterError
 from onnxviz.errors import UnsupportedModelError
 from onnxviz.graph.symbols import usual_names
 from onnxviz.source import BATCH, Axes
+from onnxviz_torch.operators import TRANSLATIONS
 from onnxviz_torch.quiet import quiet
 from onnxviz_torch.subject import MISFIT, Subject
 from onnxviz_torch.taps import Recorder, named_outputs
@@ -106,6 +107,7 @@ def _translated(traced: torch.export.ExportedProgram, inputs: list[str]) -> Expo
             input_names=inputs,
             verbose=False,
             external_data=False,
+            custom_translation_table=TRANSLATIONS,
             optimize=False,  # it would merge a layer that passes its input on with that input, on all paths
         )
     assert exported is not None

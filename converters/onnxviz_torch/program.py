@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from onnxviz.errors import InputError, UnsupportedModelError
 from onnxviz.source import seeded
 from onnxviz_torch.quiet import quiet
-from onnxviz_torch.subject import Arguments, Example, Subject, call_arguments, narrow
+from onnxviz_torch.subject import Arguments, Example, Subject, call_arguments, layers, narrow
 
 CALL = re.compile(r"@\d+")
 """``relu@1`` is how an unflattened program calls the second call of ``relu``."""
@@ -63,7 +63,7 @@ def of_program(
         raise UnsupportedModelError(
             "the program is bfloat16, which numpy and most providers lack; export model.float() instead"
         )
-    names = {module: CALL.sub("", name) for name, module in model.named_modules() if name}
+    names = {module: CALL.sub("", name) for module, name in layers(model).items()}
     types = {module: _type(module) for module in names}
     specs = [spec.arg for spec in program.graph_signature.input_specs if spec.kind is InputKind.USER_INPUT]
     constants = {position: arg.value for position, arg in enumerate(specs) if isinstance(arg, ConstantArgument)}

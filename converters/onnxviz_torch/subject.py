@@ -19,6 +19,9 @@ from onnxviz_torch.state import laid_open, unwrapped
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Example = torch.Tensor | np.ndarray[Any, Any] | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
+PARAMETRIZATIONS = "parametrizations"
+"""Where ``torch.nn.utils.parametrize`` keeps what computes a module's weights, weight_norm among it."""
+
 MISFIT = (RuntimeError, TypeError, ValueError, LookupError)
 """What a network raises when its inputs do not fit it."""
 
@@ -84,12 +87,17 @@ def of_module(model: nn.Module, example: Example) -> tuple[Subject, dict[str, to
         return tuple(tensors[: len(args)]), dict(zip(kwargs, tensors[len(args) :], strict=True))
 
     with laid_open(model):
-        names = {module: name for name, module in model.named_modules() if name}
+        names = layers(model)
     subject = Subject(
         model, names, {module: type(module).__name__ for module in names}, inputs, arrange, caveats=caveats
     )
     values = zip(inputs, (*args, *kwargs.values()), strict=True)
     return subject, {name: subject.tensor(value, name) for name, value in values}
+
+
+def layers(model: nn.Module) -> dict[nn.Module, str]:
+    """The submodules with their qualified names, but for parametrizations: what those compute are weights."""
+    return {module: name for name, module in model.named_modules() if name and PARAMETRIZATIONS not in name.split(".")}
 
 
 def call_arguments(example: Example) -> Arguments:

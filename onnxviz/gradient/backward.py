@@ -7,8 +7,7 @@ from functools import reduce
 
 import onnx_ir as ir
 
-from onnxviz.errors import UnsupportedOperatorError
-from onnxviz.gradient.registry import NO_GRADIENT, QUANTISERS, VJPS, Rule, describe
+from onnxviz.gradient.registry import NO_GRADIENT, QUANTISERS, VJPS, Rule, unsupported
 from onnxviz.gradient.tape import Ops
 
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
@@ -131,15 +130,15 @@ def _through(
 ) -> Iterator[tuple[ir.Value, ir.Value]]:
     """The node's active inputs, each with its gradient."""
     if not rule.multiple and any(dy is not None for dy in dys[1:]):
-        raise UnsupportedOperatorError(f"{describe(node)} has no gradient through its further outputs")
+        raise unsupported(node.outputs[0], "is not known through its further outputs")
     gradients = rule.apply(op, node, dys)
     for i, x in enumerate(node.inputs):
         if x is None or x not in active:
             continue
         dx = gradients[i] if i < len(gradients) else None
         if dx is None:
-            raise UnsupportedOperatorError(
-                f"{describe(node)} has no gradient with respect to its input {i} ({x.name!r}), which is computed "
-                f"from the model's input"
+            raise unsupported(
+                node.outputs[0],
+                f"is not known with respect to its input {i} ({x.name!r}), which is computed from the model's input",
             )
         yield x, op.unbroadcast(dx, x, node.outputs[0]) if rule.broadcast else dx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import onnx_ir as ir
@@ -43,7 +43,7 @@ def name_taps(model: ir.Model, taps: Sequence[Tap], outputs: dict[str, str]) -> 
     tapped_values = {known[tap.value] for tap in taps}
     returned = {name: _behind_identities(known[name], tapped_values) for name in outputs.values()}
     _remove_identities(graph, keep=tapped_values)
-    bases = _bases([known[tap.value] for tap in taps])
+    bases = _bases([known[tap.value] for tap in taps], set(returned.values()))
     base = {name: bases.get(value.name or "", value) for name, value in returned.items()} | bases
     chains: dict[ir.Value, list[Tap]] = {}
     for tap in taps:
@@ -76,22 +76,22 @@ def _behind_identities(value: ir.Value, stop: set[ir.Value]) -> ir.Value:
     return value
 
 
-def _bases(values: Sequence[ir.Value]) -> dict[str, ir.Value]:
+def _bases(values: Sequence[ir.Value], returned: Collection[ir.Value]) -> dict[str, ir.Value]:
     """The value that each tapped value is computed as.
 
-    A layer may pass its input on. If others read that input as well, the layer is a branch of its own and keeps its
-    Identity. If nobody reads the layer's copy, or nobody reads its input otherwise, the two are one value.
+    A layer may pass its input on. If nothing else reads that input, nor does the model return it, the two are one
+    value. Else the layer is a branch of its own and keeps its Identity: what flows back through it is not what flows
+    back to its input, and is nothing where nobody reads the layer.
     """
     found: dict[str, ir.Value] = {}
-    for value in values:
+    for value in dict.fromkeys(values):
         base, node = value, value.producer()
         while node is not None and node.op_type == "Identity" and node.domain == "" and node.inputs[0] is not None:
             source = node.inputs[0]
-            alone = len(source.uses()) == 1 and source.producer() is not None and source not in found.values()
-            if base.uses() and not alone:
+            shared = len(source.uses()) > 1 or source in returned or source in found.values()
+            if shared or source.producer() is None:
                 break
-            if base.uses():
-                base.replace_all_uses_with(source)
+            base.replace_all_uses_with(source)
             base, node = source, source.producer()
         found[value.name or ""] = base
     return found

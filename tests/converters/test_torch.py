@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+import onnxviz as ov
 import onnxviz_torch
 from tests.converters import torch_models as models
 from tests.converters.torch_support import (
@@ -13,6 +14,7 @@ from tests.converters.torch_support import (
     bert,
     gpt,
     normal,
+    program,
     resnet,
     vit,
     with_batch,
@@ -166,3 +168,13 @@ def test_inputs_of_different_lengths_keep_a_static_batch():
     source = onnxviz_torch.source(Lookup(), example=(normal(2, 3), normal(3, 4)))
     assert "first axes differ" in source.notes[0]
     assert_equal_to_reference(source, source.example)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_computed_weights_are_no_layers(exported, tmp_path):
+    torch.manual_seed(0)
+    model, x = models.WeightNormed().eval(), normal(2, 3, 9)
+    source = onnxviz_torch.source(program(model, x) if exported else model, example=x)
+    assert [tap.name for tap in source.taps] == ["conv", "head"]
+    assert_equal_to_reference(source, with_batch(source.example, 2))
+    ov.convert(model, tmp_path / "net.onnx", example=x, quiet=True)

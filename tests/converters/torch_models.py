@@ -144,3 +144,15 @@ class Starred(nn.Module):
 
     def forward(self, first, *rest):
         return [self.head(first * sum(rest)), self.head(first)]
+
+
+class WeightNormed(nn.Module):
+    """Weights that are computed from others, which is no layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(3, 4, 3))
+        self.head = nn.utils.parametrizations.spectral_norm(nn.Linear(4, 5))
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu().mean(-1))

@@ -63,8 +63,26 @@ RECTIFIERS = {
     "PRelu": Act(
         "{y} = PRelu({x}, slope)", lambda x: F.prelu(x, torch.tensor(SLOPE).flatten()), "PReluGrad", {"slope": SLOPE}
     ),
+    "Clip from 0 to 0.4 in two nodes": Act(
+        "{y}_a = Min({x}, high)  {y} = Max({y}_a, low)",
+        lambda x: x.clamp(0, 0.4),
+        "ClampGrad",
+        {"low": ZERO, "high": np.float32(0.4)},
+    ),
     "ThresholdedRelu": Act(
         "{y} = ThresholdedRelu<alpha = 0.3>({x})", lambda x: F.threshold(x, 0.3, 0.0), "ThresholdedReluGrad"
+    ),
+    "sloped Relu": Act(
+        "{y}_a = Relu({x})  {y}_b = Neg({x})  {y}_c = Relu({y}_b)  {y}_d = Mul({y}_c, tenth)  {y} = Sub({y}_a, {y}_d)",
+        lambda x: F.leaky_relu(x, 0.1),
+        "SlopedReluGrad",
+        {"tenth": np.float32(0.1)},
+    ),
+    "Elu in four nodes": Act(
+        "{y}_e = Elu({x})  {y}_g = Greater({x}, zero)  {y}_t = Mul({y}_e, half)  {y} = Where({y}_g, {y}_e, {y}_t)",
+        lambda x: F.elu(x, 0.5),
+        "EluGrad",
+        {"zero": ZERO, "half": HALF},
     ),
     "Elu": Act("{y} = Elu<alpha = 0.7>({x})", lambda x: F.elu(x, 0.7), "EluGrad"),
     "Selu": Act("{y} = Selu({x})", F.selu, "SeluGrad"),
@@ -81,6 +99,20 @@ RECTIFIERS = {
     "HardSwish": Act("{y} = HardSwish({x})", F.hardswish, "HardSwishGrad"),
     "Mish": Act("{y} = Mish({x})", F.mish, "MishGrad"),
     "Softplus": Act("{y} = Softplus({x})", F.softplus, "SoftplusGrad"),
+    "Softplus with threshold": Act(
+        "{y}_s = Mul({x}, beta)  {y}_g = Greater({y}_s, root)  {y}_p = Softplus({y}_s)  {y}_q = Div({y}_p, beta)  "
+        "{y} = Where({y}_g, {x}, {y}_q)",
+        lambda x: F.softplus(x, 2.0, float(ROOT)),
+        "SoftplusGrad",
+        {"beta": np.float32(2), "root": ROOT},
+    ),
+    "Squareplus": Act(
+        "{y}_s = Mul({x}, {x})  {y}_a = Add({y}_s, four)  {y}_r = Sqrt({y}_a)  {y}_t = Add({x}, {y}_r)  "
+        "{y} = Div({y}_t, two)",
+        lambda x: (x + torch.sqrt(x * x + 4)) / 2,
+        "SquareplusGrad",
+        {"four": np.float32(4), "two": np.float32(2)},
+    ),
 }
 
 OTHERS = {
@@ -88,11 +120,26 @@ OTHERS = {
     "HardSigmoid": Act("{y} = HardSigmoid<alpha = 0.25>({x})", lambda x: (x / 4 + 0.5).clamp(0, 1), "HardSigmoidGrad"),
     "Tanh": Act("{y} = Tanh({x})", torch.tanh, "TanhGrad"),
     "Softsign": Act("{y} = Softsign({x})", F.softsign, "SoftsignGrad"),
+    "LogSigmoid": Act("{y}_s = Sigmoid({x})  {y} = Log({y}_s)", F.logsigmoid, "LogSigmoidGrad"),
     "Softmax": Act("{y} = Softmax<axis = 1>({x})", lambda x: F.softmax(x, 1), "SoftmaxGrad_13"),
     "LogSoftmax": Act("{y} = LogSoftmax<axis = 1>({x})", lambda x: F.log_softmax(x, 1), "LogSoftmaxGrad_13"),
     "Shrink": Act("{y} = Shrink<lambd = 0.3, bias = 0.3>({x})", lambda x: F.softshrink(x, 0.3), "ShrinkGrad"),
     "Clip": Act("{y} = Clip({x}, low, high)", F.hardtanh, "ClipGrad", {"low": np.float32(-1), "high": ONE}),
 }
+BENDS = {
+    "Abs": ("{y} = Abs({x})", torch.abs, {}),
+    "Atan": ("{y} = Atan({x})", torch.atan, {}),
+    "Erf": ("{y} = Erf({x})", torch.erf, {}),
+    "Exp": ("{y} = Exp({x})", torch.exp, {}),
+    "Sin": ("{y} = Sin({x})", torch.sin, {}),
+    "Max": ("{y}_n = Neg({x})  {y} = Max({x}, {y}_n)", torch.abs, {}),
+    "Where": (
+        "{y}_g = Greater({x}, low)  {y}_s = Mul({x}, {x})  {y} = Where({y}_g, {x}, {y}_s)",
+        lambda x: torch.where(x > 0, x, x * x),
+        {"low": ZERO},
+    ),
+}
+"""Activations whose gradient is no node of its own: name of the operator that bends → nodes, PyTorch's, constants."""
 
 WEIGHTS = {
     "first": normal(6, 3, 3, 3, seed=1) * 0.3, "second": normal(6, 6, 3, 3, seed=2) * 0.2, "head": normal(6, 4, seed=3)
@@ -187,6 +234,41 @@ def test_what_is_no_rectifier_keeps_its_derivative_and_the_result_says_so(name, 
         assert ex.gradient(x, 2).notes == ()
 
 
+@pytest.mark.parametrize("name", BENDS)
+def test_what_bends_without_a_gradient_of_its_own_is_named(name, tmp_path):
+    nodes, function, constants = BENDS[name]
+    relu, act, x = RECTIFIERS["Relu"], Act(nodes, function, "", constants), normal(4, 3, 9, 9, seed=6)
+    with network(relu, act, tmp_path) as ex:
+        for method in ("guided_backprop", "deconvnet"):
+            for target in (2, [[2, 0]] * 4):
+                found = ex.explain(x, method, target)
+                assert found.options["rewritten"] == {"ReluGrad": 1}
+                (note,) = found.notes
+                assert note.endswith(f": {name} ×1")
+            found = ex.explain(x, method, 2)
+            assert_close(found, by_torch(x, lambda a, method=method: Rewritten.apply(a, F.relu, method), function))
+            with pytest.raises(LayerError, match=rf"between 'p' and the score .*\(only {name} ×1\)"):
+                ex.explain(x, method, 2, layer="p")
+        assert ov.coverage(ex).kept == {name: 1}
+
+
+def test_a_choice_that_does_not_depend_on_what_it_chooses_from_is_no_activation(tmp_path):
+    """A mask that is given, and sizes."""
+    model = model_of(
+        "a = MatMul(x, w)  r = Relu(a)  c = Where(mask, r, low)  s = Shape(c)  t = Max(s, ones)  e = Expand(c, t)  "
+        "y = MatMul(e, m)",
+        "float[N, 4] x",
+        "float[N, 2] y",
+        {
+            "w": normal(4, 6), "m": normal(6, 2, seed=1), "mask": np.array([1, 0, 1, 1, 0, 1], bool), "low": ZERO,
+            "ones": np.array([1, 1]),
+        },
+    )  # fmt: skip
+    with ov.load(ov.convert(model, tmp_path / "net.onnx", quiet=True), providers="cpu") as ex:
+        assert ex.guided_backprop(normal(3, 4), 1).notes == ()
+        assert ov.coverage(ex).kept == {}
+
+
 def test_every_activation_s_gradient_is_decided_about():
     """The table names what exists, and nothing of the bodies of activations is forgotten."""
     decided = overlays.RECTIFIERS.keys() | overlays.OTHERS.keys()
@@ -197,6 +279,8 @@ def test_every_activation_s_gradient_is_decided_about():
     assert {act.gradient for act in RECTIFIERS.values()} == overlays.RECTIFIERS.keys()
     recurrent = {"LSTMGrad", "GRUGrad", "RNNGrad"}
     assert {act.gradient for act in OTHERS.values()} - {"ClipGrad"} == overlays.OTHERS.keys() - recurrent
+    assert not {name.removesuffix("Grad") for name in decided} & overlays.BENDING
+    assert BENDS.keys() <= overlays.BENDING
 
 
 # ----- networks from PyTorch, with hooks on their modules -----

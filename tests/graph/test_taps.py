@@ -150,6 +150,32 @@ class Containers(nn.Module):
         return self.head(h) + h[:, :3]
 
 
+class OnlyReturned(nn.Module):
+    """Layers that nothing reads: one that passes on what others read, and one part of another's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = WithPooled()
+        self.aside = nn.Identity()
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, table):
+        found = self.body(table)
+        self.aside(found["pooled"])
+        return self.head(found["pooled"])
+
+
+class WithPooled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.Tanh()
+        self.pool = nn.Linear(4, 4)
+
+    def forward(self, table):
+        states = self.act(table)
+        return {"states": states, "pooled": self.pool(states)}
+
+
 class InPlace(nn.Module):
     """An in-place layer overwrites its input, which is a layer's output."""
 
@@ -189,6 +215,24 @@ def test_every_layer_is_an_output_of_the_file(passing):
     modules = {name for name, _ in passing.model.named_modules() if name}
     for name in modules:
         assert {name, f"grad/{name}"} <= outputs
+
+
+def test_a_layer_that_nothing_reads_is_not_its_input(tmp_path):
+    """It has the value of a layer that is read, and no gradient."""
+    torch.manual_seed(0)
+    model, x = OnlyReturned().eval(), normal(3, 4, seed=3)
+    ex = ov.load(ov.convert(model, tmp_path / "net.onnx", example=normal(2, 4), quiet=True))
+    able = {layer.name: layer.has_gradient for layer in ex.layers}
+    assert able == {
+        "body.act": True, "body.pool": True, "body:states": False, "body:pooled": True, "aside": False, "head": True
+    }  # fmt: skip
+    assert {layer.reason for layer in ex.layers if not layer.has_gradient} == {"no output depends on it"}
+    values = ex.features(x)
+    for unread, read in (("body:states", "body.act"), ("aside", "body:pooled")):
+        assert_close(values[unread], values[read])
+    pooled = model.head.weight[1].detach().expand(3, 4).numpy()
+    assert_close(ex.gradient(x, 1, layer="body:pooled"), pooled)
+    assert_close(ex.gradient(x, 1, layer="body.act"), pooled @ model.body.pool.weight.detach().numpy())
 
 
 def test_both_calls_of_a_layer(passing):

@@ -1,12 +1,14 @@
 """Gradients of activations.
 
 At a kink the derivative is what PyTorch and TensorFlow take for the layer of that name: Relu at 0 and Clip at its
-bounds (ReLU6, hardtanh) pass nothing; LeakyRelu, PRelu and the ELUs take the slope of the negative side at 0.
+bounds (ReLU6, hardtanh) pass nothing, a clamp passes what is at its bounds; LeakyRelu, PRelu and the ELUs take the
+slope of the negative side at 0.
 """
 
 from __future__ import annotations
 
 import math
+from functools import reduce
 
 import onnx_ir as ir
 
@@ -63,10 +65,32 @@ def clip_grad(
     """dx = dy where low < x < high, else 0; a bound that is left out does not bind."""
     inside = [op.Greater(x, low)] if low is not None else []
     inside += [op.Less(x, high)] if high is not None else []
-    if not inside:
-        return op.Identity(dy)
-    mask = inside[0] if len(inside) == 1 else op.And(*inside)
-    return op.Where(mask, dy, op.number(0.0, dy))
+    return _where_all(op, inside, dy)
+
+
+@training_op("ClampGrad")
+def clamp_grad(
+    op: BodyOps, dy: ir.Value, x: ir.Value, low: ir.Value | None = None, high: ir.Value | None = None
+) -> ir.Value:
+    """dx = dy where low ≤ x ≤ high, else 0; a bound that is left out does not bind."""
+    inside = [op.GreaterOrEqual(x, low)] if low is not None else []
+    inside += [op.LessOrEqual(x, high)] if high is not None else []
+    return _where_all(op, inside, dy)
+
+
+def _where_all(op: BodyOps, conditions: list[ir.Value], dy: ir.Value) -> ir.Value:
+    """dy where all conditions hold, else 0."""
+    return op.Where(reduce(op.And, conditions), dy, op.number(0.0, dy)) if conditions else op.Identity(dy)
+
+
+@training_op("SlopedReluGrad")
+def sloped_relu_grad(
+    op: BodyOps, dy: ir.Value, x: ir.Value, *, slope: float, threshold: float, low: float, high: float | None = None
+) -> ir.Value:
+    """dx = dy where low < x ≤ high, slope·dy where x < threshold, else 0."""
+    inside = op.Greater(x, low) if high is None else op.And(op.Greater(x, low), op.LessOrEqual(x, high))
+    below = op.Where(op.Less(x, threshold), op.Mul(dy, slope), op.number(0.0, dy)) if slope else op.number(0.0, dy)
+    return op.Where(inside, dy, below)
 
 
 @training_op("ThresholdedReluGrad")
@@ -109,9 +133,26 @@ def hard_swish_grad(op: BodyOps, dy: ir.Value, x: ir.Value) -> ir.Value:
 
 
 @training_op("SoftplusGrad")
-def softplus_grad(op: BodyOps, dy: ir.Value, x: ir.Value) -> ir.Value:
-    """dx = σ(x)·dy."""
-    return op.Mul(dy, op.Sigmoid(x))
+def softplus_grad(
+    op: BodyOps, dy: ir.Value, x: ir.Value, *, beta: float = 1.0, threshold: float | None = None
+) -> ir.Value:
+    """dx = σ(βx)·dy, and dy where βx is above the threshold."""
+    scaled = x if beta == 1.0 else op.Mul(x, beta)
+    dx = op.Mul(dy, op.Sigmoid(scaled))
+    return dx if threshold is None else op.Where(op.Greater(scaled, threshold), dy, dx)
+
+
+@training_op("LogSigmoidGrad")
+def log_sigmoid_grad(op: BodyOps, dy: ir.Value, x: ir.Value) -> ir.Value:
+    """y = log σ(x): dx = σ(−x)·dy."""
+    return op.Mul(dy, op.Sigmoid(op.Neg(x)))
+
+
+@training_op("SquareplusGrad")
+def squareplus_grad(op: BodyOps, dy: ir.Value, x: ir.Value, *, b: float) -> ir.Value:
+    """y = (x + √(x² + b))/2: dx = (1 + x/√(x² + b))/2·dy."""
+    root = op.Sqrt(op.Add(op.Mul(x, x), b))
+    return op.Mul(dy, op.Mul(op.Add(op.Div(x, root), 1.0), 0.5))
 
 
 @training_op("SoftsignGrad")

@@ -10,11 +10,14 @@ import onnx_ir as ir
 
 from onnxviz.gradient.registry import Gradients, quantiser, vjp
 from onnxviz.gradient.tape import Ops, dims
+from onnxviz.gradient.training_ops import MICROSOFT
 
 quantiser("QuantizeLinear", "DynamicQuantizeLinear")
+quantiser("QuantizeLinear", domain=MICROSOFT)  # which has 16 bits
 
 
 @vjp("QuantizeLinear")
+@vjp("QuantizeLinear", domain=MICROSOFT)
 def quantize_linear(
     op: Ops,
     dy: ir.Value,
@@ -36,6 +39,7 @@ def quantize_linear(
 
 
 @vjp("DequantizeLinear")
+@vjp("DequantizeLinear", domain=MICROSOFT)
 def dequantize_linear(
     op: Ops,
     dy: ir.Value,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxviz.gradient.tape import Ops
-from onnxviz.graph import composites
 from onnxviz.graph.decompositions.registry import NotDecomposed, decomposition
+from onnxviz.graph.spellings import smooth
 
 _FORMED = {
     **dict.fromkeys(("Relu", "Sigmoid", "Tanh", "Softplus", "Softsign"), ()),
@@ -40,28 +39,22 @@ def shaping(activation: str, **numbers: float | None) -> list[float | None]:
 @decomposition("Gelu")
 def gelu(op: Ops, x: ir.Value) -> ir.Value:
     """By erf."""
-    return composites.gelu_half_first(op, x)
+    return smooth.gelu_half_first(op, x)
 
 
 @decomposition("BiasGelu")
 def bias_gelu(op: Ops, x: ir.Value, bias: ir.Value) -> ir.Value:
     """Gelu(x + bias)."""
-    return composites.gelu_half_first(op, op.Add(x, bias))
+    return smooth.gelu_half_first(op, op.Add(x, bias))
 
 
 @decomposition("FastGelu")
 def fast_gelu(op: Ops, x: ir.Value, bias: ir.Value | None = None) -> ir.Value:
     """By tanh, of x or x + bias."""
-    return composites.fast_gelu_half_first(op, x if bias is None else op.Add(x, bias))
+    return smooth.fast_gelu_half_first(op, x if bias is None else op.Add(x, bias))
 
 
 @decomposition("QuickGelu")
 def quick_gelu(op: Ops, x: ir.Value, *, alpha: float = 1.702) -> ir.Value:
     """x·σ(alpha·x), which is SiLU for alpha = 1."""
-    if alpha == 1:
-        return composites.silu(op, x)
-    return composites.quick_gelu(op, x) if np.float32(alpha) == np.float32(1.702) else _gated(op, x, alpha)
-
-
-def _gated(op: Ops, x: ir.Value, alpha: float) -> ir.Value:
-    return op.Mul(x, op.Sigmoid(op.Mul(x, alpha)))
+    return smooth.silu(op, x) if alpha == 1 else smooth.quick_gelu(op, x, alpha=alpha)
