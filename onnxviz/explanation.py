@@ -74,6 +74,10 @@ class Explanation:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's protocol
         return np.array(self.values, dtype=dtype, copy=copy)
 
+    def derived(self, method: str, values: Array, *, layer: str | None, options: Mapping[str, Any]) -> Self:
+        """Another method's explanation of the same target, computed from this one."""
+        return replace(self, method=method, values=values, layer=layer, options={**self.options, **options})
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of ``values``."""

@@ -13,12 +13,23 @@ from onnxviz.errors import LayerError, OptionError
 from onnxviz.explanation import Explanation
 
 Reduce = Literal["max", "mean", "sum"] | None
+BACKWARD = {"gradient": None, GUIDED: GUIDED, DECONVNET: DECONVNET}
+"""The methods that give a gradient like the input, and how each rewrites the backward pass."""
 _REDUCERS = {"max": "ReduceMax", "mean": "ReduceMean", "sum": "ReduceSum"}
 
 
 def gradient(question: Question, *, layer: str | int | None = None) -> Explanation:
     """∂S/∂x, raw; with ``layer`` ∂S/∂layer. S is the score of the target."""
     return _raw(question, "gradient", layer=layer)
+
+
+def input_x_gradient(question: Question) -> Explanation:
+    """x·∂S/∂x: of a linear model, each element's part of the score (Shrikumar 2016, arXiv:1605.01713, section 3.3)."""
+    at = question.input()
+    return question.ask(
+        "input_x_gradient", lambda sketch, grad: sketch.add("Mul", at.value, grad), at=at, axes=roles(at),
+        also=(at.value,),
+    )  # fmt: skip
 
 
 def guided_backprop(question: Question, *, layer: str | int | None = None) -> Explanation:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from onnxviz.engine.core import Engine, Head
+from onnxviz.engine.core import Attribution, Engine, Head
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.overlays import Changes, counted
-from onnxviz.engine.targets import Of, choose_output
+from onnxviz.engine.targets import Of, Target, choose_output, resolve
 from onnxviz.errors import LayerError
 from onnxviz.explanation import Explanation
 from onnxviz.manifest import Input, Layer, Output, Tensor, grad_name
@@ -37,6 +37,29 @@ class Question:
     target: Any
     output: str | None
     of: Of
+
+    def about(self, target: Any) -> Question:
+        """The same question about another target."""
+        return replace(self, target=target)
+
+    def settled(self, moved: Mapping[str, Array] | None = None) -> tuple[Target, Attribution]:
+        """The target of each sample made definite, and its scores; ``values`` of the answer are the logits.
+
+        Args:
+            moved: inputs that take the place of those of the question.
+        """
+        feeds, batch = as_feeds(self.x, self.engine.bundle.manifest)
+        output = self.chosen
+        answer = self.engine.settle({**feeds, **(moved or {})}, batch, self.target, output, self.of)
+        if isinstance(self.target, Target):
+            return self.target, answer
+        resolved = resolve(self.target, output, batch, np.dtype(output.dtype))
+        if resolved.seeds is None:  # the class on top; of a single unit the sign of its decision
+            single = answer.values.ndim < 2 or answer.values.shape[output.logits_axes.channel or 0] == 1
+            definite = np.sign(answer.values) if single else answer.target
+            resolved = resolve(definite, output, batch, np.dtype(output.dtype))
+        seeds = [np.broadcast_to(seed, (batch, *seed.shape[1:])) for seed in resolved.seeds or []]
+        return replace(resolved, seeds=seeds, given=answer.target), answer
 
     @property
     def layers(self) -> LayerTable:
@@ -88,19 +111,33 @@ class Question:
         Raises:
             LayerError: the overlay finds nothing to rewrite.
         """
-        manifest = self.engine.bundle.manifest
-        output: Output = choose_output(manifest, self.output)
-        feeds, batch = as_feeds(self.x, manifest)
+        feeds, batch = as_feeds(self.x, self.engine.bundle.manifest)
         gradient = grad_name(at.value)
         reads = (*also, *((at.value, gradient) if isinstance(at, Layer) else (gradient,)))
         answer = self.engine.attribute(
             feeds, batch, self.target, Head((method, at.value, key), reads, lambda sketch: head(sketch, gradient)),
-            output=output, of=self.of, overlay=overlay, batch_axis=batch_axis,
+            output=self.chosen, of=self.of, overlay=overlay, batch_axis=batch_axis,
         )  # fmt: skip
+        details = {**(options or {}), **({"rewritten": answer.changes.rewritten} if overlay else {})}
+        return self.explanation(method, answer, at=at, axes=axes, options=details)
+
+    @property
+    def chosen(self) -> Output:
+        """The output that is explained."""
+        return choose_output(self.engine.bundle.manifest, self.output)
+
+    def explanation(
+        self,
+        method: str,
+        answer: Attribution,
+        *,
+        at: Tensor,
+        axes: tuple[str | None, ...],
+        options: Mapping[str, Any],
+    ) -> Explanation:
+        """An answer with what it is an answer to; ``axes`` are those of one target."""
+        manifest = self.engine.bundle.manifest
         several = answer.values.ndim > len(axes)
-        details: dict[str, Any] = {"of": self.of, "output": output.name, **(options or {})}
-        if overlay:
-            details["rewritten"] = answer.changes.rewritten
         return Explanation(
             values=answer.values,
             axes=(axes[0], "target", *axes[1:]) if several else axes,
@@ -108,7 +145,7 @@ class Question:
             target=answer.target,
             score=answer.score,
             layer=at.name if isinstance(at, Layer) else None,
-            options=details,
+            options={"of": self.of, "output": self.chosen.name, **options},
             provider=self.engine.provider,
             class_names=manifest.classes,
             notes=(*manifest.caveats, *_notes(answer.changes, answer.values)),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onnxviz.algorithms import cam, gradients
+from onnxviz.algorithms import cam, gradients, perturbation, sampling
 from onnxviz.algorithms.question import Question
 from onnxviz.errors import OptionError, nearest
 from onnxviz.explanation import Explanation
@@ -32,7 +32,10 @@ def _method(function: Callable[..., Explanation]) -> Method:
 METHODS: dict[str, Method] = {
     function.__name__: _method(function)
     for function in (
-        gradients.gradient, gradients.saliency, gradients.guided_backprop, gradients.deconvnet, cam.grad_cam,
+        gradients.gradient, gradients.saliency, gradients.input_x_gradient, sampling.integrated_gradients,
+        sampling.smooth_grad, gradients.guided_backprop, gradients.deconvnet, cam.grad_cam, cam.grad_cam_pp,
+        cam.layer_cam, cam.hires_cam, cam.xgrad_cam, perturbation.eigen_cam, perturbation.score_cam,
+        cam.guided_grad_cam, perturbation.occlusion, perturbation.rise,
     )
 }  # fmt: skip
 

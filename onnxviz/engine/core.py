@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 2**30
 """``batch_size="auto"`` keeps the values of one chunk, forward and backward, below this."""
-RESULT = "head/result"
+RESULT, WEIGHTS = "head/result", "head/weights"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,19 @@ class Head:
     def at(self) -> str:
         """The value towards which the gradient goes that is read."""
         return self.reads[-1].removeprefix(grad_name(""))
+
+    def weighted(self) -> Head:
+        """The head that gives sums of its results over the samples, by the weights (R, N) that the caller feeds."""
+
+        def build(sketch: Sketch) -> str:
+            result = self.build(sketch)
+            weights = sketch.input(WEIGHTS, onnx.TensorProto.FLOAT, None)
+            flat = sketch.add("Cast", sketch.add("Flatten", result, axis=1), to=onnx.TensorProto.FLOAT)
+            first, rest = sketch.add("Shape", weights, end=1), sketch.add("Shape", result, start=1)
+            shape = sketch.add("Concat", first, rest, axis=0)
+            return sketch.add("Reshape", sketch.add("MatMul", weights, flat), shape)
+
+        return Head((self.key, WEIGHTS), self.reads, build)
 
 
 @dataclass(frozen=True)
@@ -141,32 +154,49 @@ class Engine:
         of: Of = "logits",
         overlay: str | None = None,
         batch_axis: int = 0,
+        weights: Array | None = None,
     ) -> Attribution:
-        """A head's result for a target of an output; with several targets per sample, stacked on axis 1."""
-        resolved = resolve(target, output, batch, np.dtype(output.dtype))
+        """A head's result for a target of an output; with several targets per sample, stacked on axis 1.
+
+        With ``weights`` (R, N) the R sums of the samples' results, weighted so, which are made where they are computed.
+        """
+        resolved = target if isinstance(target, Target) else resolve(target, output, batch, np.dtype(output.dtype))
+        head = head if weights is None else head.weighted()
         pieces: list[tuple[Array, Array | None, Array]] = []
         changes = NO_CHANGES
         start = 0
         for chunk, keep, size in self._chunks(feeds, batch, []):
             window = np.minimum(np.arange(start, start + size), batch - 1)
+            if weights is not None:
+                part = np.zeros((len(weights), size), weights.dtype)
+                part[:, :keep] = weights[:, start : start + keep]
+                chunk[WEIGHTS] = part
             start += keep
             if resolved.several:
                 runs, changes = self._split(chunk, resolved, window, head, output, of, overlay)
                 values = np.stack([r[0] for r in runs], axis=1)
                 score = np.stack([r[1] for r in runs], axis=1)
-                pieces.append((values[:keep], None, score[:keep]))
+                pieces.append((values if weights is not None else values[:keep], None, score[:keep]))
             else:
                 values, top, score, changes = self._fused(chunk, resolved, window, head, output, of, overlay)
-                pieces.append(
-                    (_first(values, keep, size, batch_axis), top[:keep] if top is not None else None, score[:keep])
-                )
-        tops = [p[1] for p in pieces if p[1] is not None]
+                kept = values if weights is not None else _first(values, keep, size, batch_axis)
+                pieces.append((kept, top[:keep] if top is not None else None, score[:keep]))
+        tops, results = [p[1] for p in pieces if p[1] is not None], [p[0] for p in pieces]
+        joined = _joined(results, batch_axis) if weights is None else np.sum(results, axis=0)
         return Attribution(
-            _joined([p[0] for p in pieces], batch_axis).astype(np.float32, copy=False),
+            joined.astype(np.float32, copy=False),
             np.concatenate(tops) if tops else resolved.given,
             np.concatenate([p[2] for p in pieces]).astype(np.float32, copy=False),
             changes,
         )
+
+    def settle(self, feeds: Feeds, batch: int, target: Any, output: Output, of: Of = "logits") -> Attribution:
+        """What a target stands for on these samples: its classes where it was left open, and its scores.
+
+        ``values`` of the result are the logits.
+        """
+        head = Head("logits", (output.logits,), lambda _: output.logits)
+        return self.attribute(feeds, batch, target, head, output=output, of=of)
 
     def linear(self, feeds: Feeds, cotangents: Mapping[str, Array], wrt: Sequence[str]) -> dict[str, Array]:
         """The stored graph's gradient of Σ (cotangent · value) with respect to values of ``wrt``.
@@ -322,7 +352,7 @@ class Engine:
     def _chunks(self, feeds: Feeds, batch: int, whole: Sequence[str]) -> Iterator[tuple[dict[str, Array], int, int]]:
         """The feeds in runs that the file and the device take: inputs, how many samples count, how many there are."""
         static = self.bundle.manifest.static_batch
-        size = static or self._chunk_size(feeds, batch)
+        size = static or self.samples_per_run(feeds, batch)
         if whole and size < batch:
             if static:
                 raise LayerError(
@@ -339,7 +369,12 @@ class Engine:
                 len(index),
             )
 
-    def _chunk_size(self, feeds: Feeds, batch: int) -> int:
+    def is_batched(self, name: str) -> bool:
+        """Whether axis 0 of an input counts samples."""
+        return name in self._batched
+
+    def samples_per_run(self, feeds: Feeds, batch: int) -> int:
+        """How many of ``batch`` samples like those of the feeds are computed at once."""
         if self.batch_size != "auto":
             return self.batch_size
         manifest = self.bundle.manifest

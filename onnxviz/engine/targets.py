@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +36,11 @@ class Target:
     seeds: list[Array] | None
     several: bool
     given: Array | None
+
+    def of_samples(self, index: Array) -> Target:
+        """The target of some of the samples, in this order."""
+        seeds = None if self.seeds is None else [seed[index] for seed in self.seeds]
+        return replace(self, seeds=seeds, classes=None if self.classes is None else self.classes[index])
 
 
 def choose_output(manifest: Manifest, name: str | None) -> Output:
