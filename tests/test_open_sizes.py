@@ -215,7 +215,9 @@ def test_what_needs_to_know_a_size_keeps_the_example_s(tmp_path: Path, capsys: p
     nodes = "c = ConvTranspose<output_shape = [22, 22]>(x, v)  p = GlobalMaxPool(c)  y = Flatten(p)"
     plain = onnx_file(tmp_path / "plain.onnx", nodes, "N, 4, height, width")
     ov.convert(plain, tmp_path / "fixed.onnx", example=normal(1, 4, 20, 20))
-    assert "stay as they are in the example: ConvTranspose 'ConvTranspose' asks for an output" in capsys.readouterr().out
+    assert (
+        "stay as they are in the example: ConvTranspose 'ConvTranspose' asks for an output" in capsys.readouterr().out
+    )
     with ov.load(tmp_path / "fixed.onnx") as ex:
         assert ex.layers["c"].shape == ("N", 4, 22, 22)
 

@@ -45,10 +45,9 @@ def grad_cam(question: Question, *, layer: str | int = "auto", upsample: bool = 
 def grad_cam_pp(
     question: Question, *, layer: str | int = "auto", upsample: bool = True, grid: Grid = None
 ) -> Explanation:
-    """Grad-CAM++ (Chattopadhay 2018, arXiv:1710.11063, eq. 10, 19): ReLU(Σ_k w_k·A_k), w_k = Σ_ij α_ij·ReLU(G_ij),
-    α_ij = G²/(2G² + G³·Σ A).
+    """Grad-CAM++: ReLU(Σ_k w_k·A_k), w_k = Σ_ij α_ij·ReLU(G_ij) (Chattopadhay 2018, arXiv:1710.11063, eq. 10 and 19).
 
-    The paper's score is exp(S), whose derivatives have the factor exp(S): it cancels in α, and the map has it as a
+    α_ij = G²/(2G² + G³·Σ A), 0 where that is of nothing. The paper's score is exp(S), whose derivatives have the factor exp(S): it cancels in α, and the map has it as a
     factor that is left out here. Arguments and errors are those of :func:`grad_cam`.
     """
 

@@ -69,7 +69,7 @@ def smooth_grad(
     n_samples: int = 50,
     noise: float = 0.15,
     kind: Kind = "mean",
-    method: str = "gradient",
+    around: str = "gradient",
     seed: int = 0,
 ) -> Explanation:
     """The mean gradient at x + N(0, σ²), σ = noise·(max x − min x) of each sample (Smilkov 2017, arXiv:1706.03825).
@@ -80,7 +80,7 @@ def smooth_grad(
         noise: σ as a part of the sample's range; the paper finds 0.1 to 0.2 best.
         kind: ``"mean"``; ``"square"``, the mean of the squares (Hooker 2019, arXiv:1806.10758, section 3.1);
             ``"variance"``, theirs around the mean (Adebayo 2018, arXiv:1810.03292, VarGrad).
-        method: whose gradient: ``"gradient"``, ``"guided_backprop"`` or ``"deconvnet"``.
+        around: whose gradient: ``"gradient"``, ``"guided_backprop"`` or ``"deconvnet"``.
         seed: of the noise, which is the same for every sample of a batch and for any chunk size.
     """
     if not is_whole(n_samples) or n_samples < 1:
@@ -89,8 +89,8 @@ def smooth_grad(
         raise OptionError(f"noise={noise!r}: expected a number of at least 0, a part of the sample's range")
     if kind not in ("mean", "square", "variance"):
         raise OptionError(f"kind={kind!r}: expected 'mean', 'square' or 'variance'")
-    if method not in BACKWARD:
-        raise OptionError(f"method={method!r}: expected one of {', '.join(map(repr, BACKWARD))}")
+    if around not in BACKWARD:
+        raise OptionError(f"around={around!r}: expected one of {', '.join(map(repr, BACKWARD))}")
     at = question.input()
     x = _given(question, at)
     space = tuple(range(1, x.ndim))
@@ -105,12 +105,12 @@ def smooth_grad(
     weights = np.full(n_samples, 1 / n_samples, np.float32)
 
     def mean(*, squared: bool) -> Array:
-        return _summed(question, at, target, noisy, weights, overlay=BACKWARD[method], squared=squared)
+        return _summed(question, at, target, noisy, weights, overlay=BACKWARD[around], squared=squared)
 
     values = mean(squared=kind != "mean")
     if kind == "variance":
         values = np.maximum(values - mean(squared=False) ** 2, 0)
-    options = {"n_samples": n_samples, "noise": noise, "kind": kind, "method": method, "seed": seed}
+    options = {"n_samples": n_samples, "noise": noise, "kind": kind, "around": around, "seed": seed}
     return question.explanation("smooth_grad", replace(answer, values=values), at=at, axes=roles(at), options=options)
 
 

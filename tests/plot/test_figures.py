@@ -142,7 +142,7 @@ def test_feature_maps_of_series_are_lines(shared):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"maps": np.zeros((2, 3, 4, 5))}, InputError, r"maps is one sample's.*\(2, 3, 4, 5\)"),
+        ({"maps": np.zeros((2, 3, 4, 5, 6))}, InputError, r"maps is one sample's.*\(2, 3, 4, 5, 6\)"),
         ({"maps": np.zeros((2, 3, 4)), "channel_axis": 3}, InputError, "channel_axis=3"),
         ({"maps": np.zeros((0, 3, 4))}, InputError, "not empty"),
         ({"maps": np.zeros((2, 3, 4)), "most": 0}, OptionError, "most"),
