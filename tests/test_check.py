@@ -283,3 +283,30 @@ def test_the_cotangent_of_the_logits(activation, function, axis):
     found = logits_cotangent(output, {"y": y.detach().numpy(), "z": z.detach().numpy()}, dy)
     assert found.dtype == np.float32
     assert np.abs(found - expected.numpy()).max() < 1e-6
+
+
+# ----- a softmax that is sure of itself -----
+
+
+class Sure(torch.nn.Module):
+    """Its logits are far apart on inputs of any common size, so that the gradient of its probabilities is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = torch.nn.Linear(6, 5)
+        self.head = torch.nn.Linear(5, 2)
+        self.head.weight.data = torch.tensor(normal(2, 5)) * 1e3
+        self.hidden.bias.data[:] = self.head.bias.data[:] = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.head(torch.tanh(self.hidden(x))), -1)
+
+
+def test_a_gradient_of_zeros_proves_nothing(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model, example = Sure().eval(), torch.randn(2, 6)
+    with ov.load(ov.convert(model, tmp_path / "sure.onnx", example=example, quiet=True)) as ex:
+        assert ex.residuals["gradient"]["max"] > 0
+    tanh(monkeypatch, WRONG["the wrong sign"])
+    with pytest.raises(CheckFailedError, match="gradient"):
+        ov.convert(model, tmp_path / "wrong.onnx", example=example, quiet=True)

@@ -47,8 +47,9 @@ def grad_cam_pp(
 ) -> Explanation:
     """Grad-CAM++: ReLU(Σ_k w_k·A_k), w_k = Σ_ij α_ij·ReLU(G_ij) (Chattopadhay 2018, arXiv:1710.11063, eq. 10 and 19).
 
-    α_ij = G²/(2G² + G³·Σ A), 0 where that is of nothing. The paper's score is exp(S), whose derivatives have the factor exp(S): it cancels in α, and the map has it as a
-    factor that is left out here. Arguments and errors are those of :func:`grad_cam`.
+    α_ij = G²/(2G² + G³·Σ A), 0 where that is of nothing. The paper's score is exp(S), whose derivatives have the factor
+    exp(S): it cancels in α, and the map has it as a factor that is left out here. Arguments and errors are those of
+    :func:`grad_cam`.
     """
 
     def weighted(sketch: Sketch, a: str, g: str, site: Site) -> str:

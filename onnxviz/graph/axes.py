@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
 
+from onnxviz.gradient.tape import constant_ints
 from onnxviz.graph.symbols import Symbols
 from onnxviz.manifest import Axes, is_batch
 
@@ -76,7 +77,9 @@ class AxisRoles:
             layout: Roles = [BATCH_ROLE, CHANNEL, *(f"spatial{i}" for i in range(rank - 2))]
             self._learn(y, layout)
             self._learn(x, layout)
-        elif node.op_type in {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}:
+        elif node.op_type in {"Squeeze", "Unsqueeze"} and len(node.inputs) > 1:
+            self._unit_axes(node, x, y)
+        elif node.op_type in {"Reshape", "Flatten", "Squeeze"}:
             self._reshape(x, y)
         elif handler is not None and node.domain == "":
             handler(node, x, y)
@@ -168,13 +171,24 @@ class AxisRoles:
             return {int(a) % rank for a in tensor.numpy()} if tensor is not None else set()
         return {a % rank for a in node.attributes["axes"].as_ints()} if "axes" in node.attributes else set(range(rank))
 
+    def _unit_axes(self, node: ir.Node, x: ir.Value, y: ir.Value) -> None:
+        """All axes but those that come or go."""
+        wide = y if node.op_type == "Unsqueeze" else x
+        units = constant_ints(node.inputs[1]) if node.inputs[1] is not None else None
+        if x in self.roles and wide in self.roles and units is not None:
+            rank = len(self.roles[wide])
+            kept = [i for i in range(rank) if i not in {axis % rank for axis in units}]
+            self._transfer(x, y, enumerate(kept) if wide is y else [(i, j) for j, i in enumerate(kept)])
+
     def _reshape(self, x: ir.Value, y: ir.Value) -> None:
-        """Axes that pass a reshape whole keep their role; axes that are merged or split lose it."""
+        """Axes that pass a reshape whole keep their role, as does the only one of size 1; others lose it."""
         if x not in self.roles or y not in self.roles or x.shape is None or y.shape is None:
             return
         before, after = [self.symbols.in_each_run(d) for d in x.shape], [self.symbols.in_each_run(d) for d in y.shape]
         if () not in before + after:
-            self._transfer(x, y, _whole_axes(before, after))
+            units = [[i for i, size in enumerate(sizes) if set(size) == {1}] for sizes in (before, after)]
+            same = list(zip(*units, strict=True)) if len(units[0]) == len(units[1]) == 1 else []
+            self._transfer(x, y, [*_whole_axes(before, after), *same])
 
 
 def _whole_axes(before: Sequence[tuple[int, ...]], after: Sequence[tuple[int, ...]]) -> list[tuple[int, int]]:
