@@ -168,7 +168,7 @@ class Check:
         """
         feeds = self._drawn(trial)
         for factor in SMALLER:
-            moved = {n: x * x.dtype.type(factor) if x.dtype.kind == "f" else x for n, x in feeds.items()}
+            moved = {n: x * x.dtype.type(factor) if x.dtype.kind == "f" and x.ndim else x for n, x in feeds.items()}
             got, expected = self._both_gradients(moved, trial, roots)
             if expected is None:
                 return None
