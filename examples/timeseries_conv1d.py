@@ -40,10 +40,10 @@ def windows(series: Array) -> tuple[Array, Array]:
 
 def convert_predictor(path: Path, *, length: int, epochs: int) -> None:
     """Train the predictor, which needs no more than eight channels, and convert it."""
-    import onnxviz_keras  # noqa: F401 - imports TensorFlow without its reports
-
     import keras
     from keras import layers
+
+    import onnxviz_keras  # noqa: F401 - imports TensorFlow without its reports
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([

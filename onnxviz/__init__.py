@@ -9,22 +9,36 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxviz import plot
+    from onnxviz.algorithms.embedding import Embedding
     from onnxviz.algorithms.registry import methods
+    from onnxviz.algorithms.regularizers import L2, Blur, LpNorm, TotalVariation
+    from onnxviz.algorithms.units import UnitStats
     from onnxviz.conversion import convert
     from onnxviz.engine.explainer import Explainer, load
     from onnxviz.errors import OnnxvizError
     from onnxviz.explanation import Explanation
     from onnxviz.image import ImageInput
+    from onnxviz.maximization import Maximization
     from onnxviz.operators import coverage
 
 __version__ = "0.1.0"
-__all__ = ["Explainer", "Explanation", "ImageInput", "OnnxvizError", "convert", "coverage", "load", "methods", "plot"]
+__all__ = [
+    "L2", "Blur", "Embedding", "Explainer", "Explanation", "ImageInput", "LpNorm", "Maximization", "OnnxvizError",
+    "TotalVariation", "UnitStats", "convert", "coverage", "load", "methods", "plot",
+]  # fmt: skip
 
 _HOMES = {
+    "L2": "onnxviz.algorithms.regularizers",
+    "Blur": "onnxviz.algorithms.regularizers",
+    "Embedding": "onnxviz.algorithms.embedding",
     "Explainer": "onnxviz.engine.explainer",
     "Explanation": "onnxviz.explanation",
     "ImageInput": "onnxviz.image",
+    "LpNorm": "onnxviz.algorithms.regularizers",
+    "Maximization": "onnxviz.maximization",
     "OnnxvizError": "onnxviz.errors",
+    "TotalVariation": "onnxviz.algorithms.regularizers",
+    "UnitStats": "onnxviz.algorithms.units",
     "convert": "onnxviz.conversion",
     "coverage": "onnxviz.operators",
     "load": "onnxviz.engine.explainer",

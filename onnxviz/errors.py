@@ -51,6 +51,10 @@ class OptionError(OnnxvizError, ValueError):
     """An argument that selects how something is done has an unknown or impossible value."""
 
 
+class NotFiniteError(OnnxvizError, ArithmeticError):
+    """A computation that goes on in steps has left the finite numbers."""
+
+
 class MissingDependencyError(OnnxvizError, ImportError):
     """A package that this step needs is not installed."""
 

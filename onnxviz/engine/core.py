@@ -229,6 +229,28 @@ class Engine:
         prepared = self._prepared(("forward", given, wanted), lambda: self._values_model(wanted, given))
         return dict(zip(wanted, self._run(prepared, feeds), strict=True))
 
+    def compute(
+        self, key: Hashable, build: Callable[[], Sketch], feeds: Feeds, fed: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """The outputs of a graph of the caller's making, over all samples, which stand on axis 0 of each.
+
+        Args:
+            key: of the graph; equal keys share a session.
+            build: makes it.
+            feeds: the model's inputs.
+            fed: the further inputs of the graph, with a row for each sample.
+        """
+        prepared = self._prepared(key, lambda: (build(), NO_CHANGES))
+        batch = next(len(x) for name, x in feeds.items() if name in self._batched)
+        parts: list[list[Array]] = []
+        start = 0
+        for chunk, keep, size in self._chunks(feeds, batch, []):
+            window = np.minimum(np.arange(start, start + size), batch - 1)
+            results = self._run(prepared, {**chunk, **{name: rows[window] for name, rows in fed.items()}})
+            parts.append([r[:keep] for r in results])
+            start += keep
+        return {name: _joined([p[i] for p in parts], 0) for i, name in enumerate(prepared.outputs)}
+
     # ----- one target: forward, seed, backward and head in one session -----
 
     def _fused(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from onnxviz import algorithms
+from onnxviz.algorithms.ascent import Optimizer
+from onnxviz.algorithms.dream import deep_dream
+from onnxviz.algorithms.embedding import Embedding, Projection, embed
+from onnxviz.algorithms.filters import filters
 from onnxviz.algorithms.gradients import Reduce
+from onnxviz.algorithms.maximize import Clip, Regularizer, maximize
+from onnxviz.algorithms.parameterization import Name
 from onnxviz.algorithms.perturbation import Sizes
 from onnxviz.algorithms.question import Question
 from onnxviz.algorithms.sampling import Kind
+from onnxviz.algorithms.units import UnitStats, unit_stats
 from onnxviz.bundle import read
 from onnxviz.engine.core import Engine, check_batch_size
 from onnxviz.engine.inputs import as_feeds
@@ -22,6 +29,7 @@ from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.targets import Of
 from onnxviz.errors import InputError, LayerError, OptionError
 from onnxviz.manifest import Output, Tensor
+from onnxviz.maximization import Maximization
 from onnxviz.source import Array
 
 if TYPE_CHECKING:
@@ -187,6 +195,99 @@ class Explainer:
         if not chosen:
             raise LayerError("no layer was asked for")
         return self._values(x, chosen)
+
+    def embed(
+        self,
+        batches: Any,
+        layer: str | int = "logits",
+        *,
+        method: Projection = "pca",
+        components: int = 2,
+        pool: bool = True,
+        perplexity: float = 30.0,
+        seed: int = 0,
+        output: str | None = None,
+    ) -> Embedding:
+        """Samples as points: what a layer makes of them, in a few dimensions, by scikit-learn.
+
+        Args:
+            batches: an array (N, …) as the model takes it, a pair (array, labels), or an iterable of either, such as a
+                data loader. Labels (N,) may be numbers or text. Values are computed a part at a time; of each sample
+                only its features are kept.
+            layer: name, index, or ``"logits"``.
+            method: ``"pca"`` (principal components, not whitened), or ``"tsne"`` (van der Maaten 2008), before which
+                PCA leaves 50 dimensions.
+            components: dimensions of the result; at most 3 for t-SNE.
+            pool: each channel's mean over space, or over tokens; False takes every value as a feature.
+            perplexity: of t-SNE: how many neighbours count. Less than the number of samples.
+            seed: of what scikit-learn draws at random: little, since t-SNE starts from the principal components.
+            output: whose logits, where the model has several.
+
+        Raises:
+            InputError: no samples, or not what the model takes; labels that do not fit.
+            OptionError: an impossible option.
+            LayerError: there is no such layer, no axis of it counts samples, or its values are not finite.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        return embed(
+            self._engine, batches, layer, method=method, components=components, pool=pool, perplexity=perplexity,
+            seed=seed, output=output,
+        )  # fmt: skip
+
+    def unit_stats(
+        self,
+        batches: Any,
+        layer: str | int,
+        *,
+        k: int = 9,
+        units: Sequence[int] | None = None,
+        crop: float = 0.25,
+        correlation: bool = True,
+        redundancy: float = 0.95,
+        saturation: float = 0.95,
+        limits: tuple[float | None, float | None] | None = None,
+        output: str | None = None,
+    ) -> UnitStats:
+        """What the units of a layer do over many inputs: which are dead, saturated or redundant, what excites each.
+
+        The samples are read once, a part at a time; memory grows with the units, not with the samples.
+
+        Args:
+            batches: as for :meth:`embed`.
+            layer: name, index, or ``"logits"``. A unit is a channel, over all samples and places.
+            k: how many inputs are found for each unit, by its largest value in them.
+            units: of which crops of these inputs are kept; None is the first 32.
+            crop: of an input with as many spatial axes as the layer, the share of each side that is cut out, around
+                where the unit's place lies when the layer is laid over the input, and at least what one place covers.
+                No receptive field is computed. Other inputs are kept whole.
+            correlation: whether to keep Pearson's r of all pairs, units² numbers.
+            redundancy: the |r| from which units count as redundant.
+            saturation: the share of values at a limit from which a unit counts as saturated.
+            limits: the ends of the units' range, each may be None. None takes what the layer's activation says: 0 and 1
+                of a sigmoid, ±1 of tanh, the upper end of a clip from 0 (ReLU6), none of others.
+            output: whose logits, where the model has several.
+
+        Raises:
+            InputError: no samples, or not what the model takes.
+            OptionError: an impossible option, or more units than a correlation matrix is kept for.
+            LayerError: there is no such layer, its units cannot be told, or its values are not finite.
+        """
+        return unit_stats(
+            self._engine, batches, layer, k=k, units=units, crop=crop, correlation=correlation, redundancy=redundancy,
+            saturation=saturation, limits=limits, output=output,
+        )  # fmt: skip
+
+    def filters(self, layer: str | int) -> Array:
+        """The kernels of a convolution, or the weights of a dense layer, as the file stores them, float32.
+
+        Convolutions: (units, inputs per group, *kernel), whatever the framework's layout; transposed ones (inputs,
+        units per group, *kernel). Dense layers: (units, inputs). Of a layer with several, such as a separable
+        convolution, the last. Scales of a batch norm are not multiplied in.
+
+        Raises:
+            LayerError: there is no such layer, or it has no kernels; names the layers that do.
+        """
+        return filters(self._engine, layer)
 
     def _values(self, x: Any, tensors: Sequence[Tensor]) -> dict[str, Array]:
         feeds, batch = as_feeds(x, self._bundle.manifest)
@@ -421,7 +522,7 @@ class Explainer:
         n_samples: int = 50,
         noise: float = 0.15,
         kind: Kind = "mean",
-        method: str = "gradient",
+        around: str = "gradient",
         seed: int = 0,
         of: Of = "logits",
         output: str | None = None,
@@ -429,12 +530,12 @@ class Explainer:
         """The mean gradient of noisy copies of x (Smilkov 2017, arXiv:1706.03825), shaped like x.
 
         The noise is N(0, σ²), σ = noise·(max x − min x) of each sample. ``kind`` is ``"mean"``, ``"square"`` or
-        ``"variance"``; ``method`` whose gradient: ``"gradient"``, ``"guided_backprop"``, ``"deconvnet"``. An open
+        ``"variance"``; ``around`` whose gradient: ``"gradient"``, ``"guided_backprop"``, ``"deconvnet"``. An open
         target is the class of x itself.
         """
         return algorithms.smooth_grad(
             self._question(x, target, of, output),
-            n_samples=n_samples, noise=noise, kind=kind, method=method, seed=seed,
+            n_samples=n_samples, noise=noise, kind=kind, around=around, seed=seed,
         )  # fmt: skip
 
     def occlusion(
@@ -450,8 +551,8 @@ class Explainer:
     ) -> Explanation:
         """How much the score falls where a window of x is covered (Zeiler & Fergus 2014, arXiv:1311.2901).
 
-        The result is (N, *spatial). Windows are an eighth of each axis by default and move by half of themselves; a place has the mean of those that
-        cover it. ``baseline`` is what covers, a number or an array.
+        The result is (N, *spatial). Windows are an eighth of each axis by default and move by half of themselves; a
+        place has the mean of those that cover it. ``baseline`` is what covers, a number or an array.
         """
         return algorithms.occlusion(
             self._question(x, target, of, output), window=window, stride=stride, baseline=baseline
@@ -499,6 +600,119 @@ class Explainer:
 
     def _question(self, x: Any, target: Any, of: Of, output: str | None) -> Question:
         return Question(self._engine, x, target, output, of)
+
+    def maximize(
+        self,
+        target: Any,
+        *,
+        steps: int = 200,
+        regularizers: Sequence[Regularizer] = (),
+        jitter: int = 8,
+        scale: tuple[float, float] = (1.0, 1.0),
+        rotation: float = 0.0,
+        parameterization: Name = "auto",
+        optimizer: Optimizer = "normalized",
+        learning_rate: float | None = None,
+        start: Any = None,
+        size: Sequence[int] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        clip: Clip = True,
+        snapshots: int = 0,
+        seed: int = 0,
+        of: Of = "logits",
+        output: str | None = None,
+    ) -> Maximization:
+        """The input that a unit of the network wants to see, by gradient ascent (activation maximisation).
+
+        Erhan 2009; Simonyan 2013 (arXiv:1312.6034); Yosinski 2015 (arXiv:1506.06579); Olah 2017
+        (doi:10.23915/distill.00007). Where the file describes its pictures (:class:`onnxviz.ImageInput`) the ascent
+        runs on grey levels, so that step sizes and weights mean the same for every network; else in the model's units.
+
+        Args:
+            target: a class (index or name, before the softmax); ``"layer:channel"``, a filter, the mean over its
+                places; ``"layer:channel@y,x"``, a neuron (``@t`` of a series, ``@z,y,x`` of a volume; negative
+                coordinates count from the end); a pair ``("layer", direction)`` or ``("layer@y,x", direction)`` with
+                one number per channel; a float array that weighs the logits. A list of these gives an image for each,
+                computed together, and each the same as if it were asked alone.
+            steps: how many.
+            regularizers: :class:`onnxviz.TotalVariation`, :class:`onnxviz.LpNorm`, :class:`onnxviz.L2`,
+                :class:`onnxviz.Blur`, or objects with the same functions.
+            jitter: at each step the image is shifted by up to so many pixels along each spatial axis, around the edges:
+                without it, high frequencies win.
+            scale: (smallest, largest) factor that it is resized by at each step.
+            rotation: up to so many degrees that it is turned by at each step.
+            parameterization: ``"pixels"``, or ``"fourier"``: the spectrum, in colours that vary independently, which
+                favours no frequency and no colour; clip is then a soft bound. ``"auto"`` is ``"fourier"`` where the
+                file describes its pictures.
+            optimizer: ``"normalized"`` divides the gradient by its root mean square over the image, so that a step
+                changes it by ``learning_rate`` on average however flat the score is; ``"plain"``, ``"rmsprop"``,
+                ``"adam"``.
+            learning_rate: None is one grey level of pixels, half a level of their spectrum; a level is 0.01 where the
+                file does not describe its pictures.
+            start: an image (1, …) or one for each target (N, …), as the model takes it; several with one target give an
+                image for each. None is noise of ten levels (standard deviation) around mid-grey, 128 of 255, or N(0,
+                0.1²) where the file does not describe its pictures; the same for each target.
+            size: the spatial size, where the file leaves it open; None is the example's.
+            inputs: name → value (1, …) of the model's other inputs, which are held fixed.
+            clip: True holds the image within 0 … 255 where the file describes its pictures; (low, high), in grey levels
+                or the model's units, holds it there; False nowhere.
+            snapshots: how many images on the way are kept, evenly from the start to the end, for
+                :meth:`onnxviz.Maximization.gif`.
+            seed: of noise and transformations.
+            of: ``"probability"`` ascends the probability of a class: often by pushing the others down, which shows
+                less of the class itself.
+            output: of classes, where the model has several outputs.
+
+        Raises:
+            NotFiniteError: a gradient became infinite; the message names the step and the regulariser.
+            TargetError, LayerError, InputError, OptionError: a wrong argument.
+        """
+        return maximize(
+            self._engine, target, steps=steps, regularizers=regularizers, jitter=jitter, scale=scale, rotation=rotation,
+            parameterization=parameterization, optimizer=optimizer, learning_rate=learning_rate, start=start, size=size,
+            inputs=inputs, clip=clip, snapshots=snapshots, seed=seed, of=of, output=output,
+        )  # fmt: skip
+
+    def deep_dream(
+        self,
+        image: Any,
+        layer: str | int,
+        *,
+        octaves: int = 4,
+        octave_scale: float = 1.4,
+        steps: int = 20,
+        learning_rate: float | None = None,
+        jitter: int = 32,
+        regularizers: Sequence[Regularizer] = (),
+        snapshots: int = 0,
+        seed: int = 0,
+    ) -> Maximization:
+        """A picture in which what a layer sees is strengthened (Mordvintsev 2015, "Inceptionism").
+
+        The L2 norm of the layer's activations is ascended, first on a small copy of the picture, then on larger ones;
+        what was dreamt is carried over, and each copy brings back its own detail. A file with open sizes
+        (``convert(…, open_sizes=True)``) sees each copy as a whole; any other sees it in tiles of its size, whose seams
+        the jitter moves about.
+
+        Args:
+            image: a picture of any size: a path, uint8 pixels (H, W, 3), or an array (1, …) as the model takes it.
+            layer: whose activations; early ones give strokes and textures, late ones parts of animals and things.
+            octaves: how many sizes.
+            octave_scale: between one size and the next.
+            steps: at each size.
+            learning_rate: root mean square of a step; None is 2 grey levels.
+            jitter: as in :meth:`maximize`.
+            regularizers: likewise.
+            snapshots: likewise, at the picture's size.
+            seed: of the jitter.
+
+        Raises:
+            LayerError, InputError, OptionError: a wrong argument.
+        """
+        return deep_dream(
+            self._engine, image, layer, octaves=octaves, octave_scale=octave_scale, steps=steps,
+            learning_rate=learning_rate, jitter=jitter, regularizers=regularizers, snapshots=snapshots, seed=seed,
+        )  # fmt: skip
 
     # ----- life -----
 

@@ -22,6 +22,10 @@ HEAT = "inferno"
 """The same for maps over pictures: black at zero, so that the picture stays visible where the map has nothing."""
 DIVERGING = "RdBu_r"
 """For values of both signs, white at zero; red against blue is told apart with any colour vision."""
+COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+"""Told apart with any colour vision (Petroff 2021, arXiv:2107.02270)."""
 MODES = ("blend", "multiply")
 
 

@@ -15,6 +15,8 @@ from onnxviz.plot.colours import Array, Scale, scale_of
 
 CELL = 1.0
 """Inches that the longer side of a map takes."""
+SLICES = 8
+"""How many slices of a volume are drawn."""
 
 
 def feature_maps(
@@ -31,10 +33,11 @@ def feature_maps(
 
     Args:
         maps: one sample's (C, H, W), or (H, W, C) with ``channel_axis=-1``. One-dimensional layers (C, T) are drawn
-            as one picture, a line for each channel.
+            as one picture, a line for each channel; volumes (C, D, H, W) as evenly spaced slices along the depth, a row
+            for each channel.
         channel_axis: where the channels are.
         most: how many channels are drawn, the first ones; the figure's title tells how many there are.
-        columns: of the grid; None makes it about square.
+        columns: of the grid, or slices of a volume; None makes it about square, and 8 slices.
         shared: one scale for all maps, which the colour bar tells. False gives each map a scale of its own, the ends
             of which stand in its title: weak channels can be seen, but not compared.
         titles: of the maps drawn; None numbers them.
@@ -45,9 +48,9 @@ def feature_maps(
         OptionError: an impossible option.
     """
     values = numbers("maps", maps)
-    if values.ndim not in {2, 3} or not -values.ndim <= channel_axis < values.ndim:
+    if values.ndim not in {2, 3, 4} or not -values.ndim <= channel_axis < values.ndim:
         raise InputError(
-            f"maps is one sample's (C, H, W) or (C, T) with the channels at channel_axis={channel_axis}; "
+            f"maps is one sample's (C, H, W), (C, T) or (C, D, H, W) with the channels at channel_axis={channel_axis}; "
             f"got shape {values.shape}"
         )
     values = np.moveaxis(values, channel_axis, 0)
@@ -63,6 +66,8 @@ def feature_maps(
         labels = [f"{label}: {end}" for label, end in zip(labels, ends, strict=True)]
     if shown.ndim == 2:
         figure = _lines(shown, labels, scales)
+    elif shown.ndim == 4:
+        figure = _slices(shown, labels, scales, SLICES if columns is None else positive("columns", columns))
     else:
         count = math.ceil(math.sqrt(len(shown))) if columns is None else positive("columns", columns)
         figure = _grid(shown, labels, scales, count)
@@ -78,13 +83,24 @@ def _grid(maps: Array, labels: Sequence[str], scales: Sequence[Scale], columns: 
     """Maps (C, H, W) as small pictures."""
     rows = math.ceil(len(maps) / columns)
     height, width = (CELL * n / max(maps.shape[1:]) for n in maps.shape[1:])
-    figure = Figure(figsize=(width * columns + 0.8, (height + 0.15) * rows + 0.3), layout="constrained")
+    figure = Figure(figsize=(width * columns + 0.8, (height + 0.15) * rows + 0.3), layout="compressed")
     cells = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in cells:
         axes.set_axis_off()
     for axes, channel, label, scale in zip(cells, maps, labels, scales, strict=False):
         axes.imshow(scale.paint(channel), interpolation="nearest")
         axes.set_title(label, fontsize=6, pad=2)
+    return figure
+
+
+def _slices(maps: Array, labels: Sequence[str], scales: Sequence[Scale], most: int) -> Figure:
+    """Volumes (C, D, H, W) as slices along the depth, a row for each."""
+    depths = np.unique(np.linspace(0, maps.shape[1] - 1, min(maps.shape[1], most)).round().astype(int))
+    names = [f"slice {k}" for k in depths] + [""] * (len(depths) * (len(maps) - 1))
+    repeated = [scale for scale in scales for _ in depths]
+    figure = _grid(maps[:, depths].reshape(-1, *maps.shape[2:]), names, repeated, len(depths))
+    for axes, label in zip(figure.axes[:: len(depths)], labels, strict=True):
+        axes.text(-0.08, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=7)
     return figure
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from onnxviz.errors import InputError, OptionError
+from onnxviz.explanation import Explanation
 from onnxviz.image import resize_linear
 from onnxviz.plot.arguments import MapLike, images_of, maps_of, titles_of
 from onnxviz.plot.colours import Pixels, Scale, Style
 
 PANEL = 2.8
 """Inches that the longer side of a panel takes."""
+LETTERS = 44
+"""How many letters fit over a panel."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,9 @@ def draw_panels(rows: Sequence[Sequence[Panel]], titles: Sequence[str]) -> Figur
     height, width = np.max([panel.shape for row in rows for panel in row], axis=0)
     columns = len(rows[0])
     unit = PANEL / max(height, width)
-    figure = Figure(figsize=((width * unit + 0.5) * columns, (height * unit + 0.35) * len(rows)), layout="constrained")
+    size = ((width * unit + 0.5) * columns, (height * unit + 0.35) * len(rows))
+    layout = ConstrainedLayoutEngine(w_pad=0.12, compress=True)  # narrower pads would cut the rows' titles
+    figure = Figure(figsize=size, layout=layout)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes_row, row, title in zip(grid, rows, titles, strict=True):
         axes_row[0].set_ylabel(title, fontsize=9)
@@ -120,24 +128,28 @@ def compare(
     clip: tuple[float, float] = (10, 90),
     cmap: str | None = None,
     titles: Sequence[str] | None = None,
+    stack: bool = False,
 ) -> Figure:
     """Maps side by side: a row for each sample, a column for each map, each panel with its own colour bar.
+
+    Over a map of an Explanation stand its class and score.
 
     Args:
         maps: title → map (h, w), maps (N, h, w), or an Explanation; several targets take a column each.
         image: uint8 RGB (H, W, 3) or (N, H, W, 3). With it the maps lie over the pictures, and the first column
             shows them alone; without it the maps are drawn by themselves.
         alpha: see :class:`~onnxviz.plot.colours.Style`, as ``mode``, ``clip`` and ``cmap``.
-        mode: ``"blend"`` or ``"multiply"``.
+        mode: ``"blend"`` or ``"multiply"``; ``"beside"`` draws the maps by themselves, beside their pictures.
         clip: percentiles for ``"multiply"``.
         cmap: a colour map of matplotlib.
-        titles: of the rows.
+        titles: of the samples.
+        stack: a row for each sample and map, so that columns are left for several targets.
 
     Raises:
         InputError: arrays of another shape or type, or with different numbers of samples.
         OptionError: an impossible option, or no maps.
     """
-    style = Style(mode, alpha, clip, cmap)
+    style = Style("blend" if mode == "beside" else mode, alpha, clip, cmap)
     if not maps:
         raise OptionError("maps is empty: compare draws at least one")
     columns = {name: maps_of(f"maps[{name!r}]", values, 2) for name, values in maps.items()}
@@ -146,11 +158,31 @@ def compare(
     if set(counts.values()) != {samples}:
         raise InputError(f"maps differ in the number of samples: {counts}")
     images = None if image is None else images_of("image", image, samples)
+    names = titles_of("titles", titles, samples)
     rows: list[list[Panel]] = []
     for n in range(samples):
         picture = None if images is None else images[n]
-        row = [] if picture is None else [Panel("input", image=picture)]
-        for name, values in columns.items():
-            row += [Panel(name, values[n, t], picture, style) for t in range(values.shape[1])]
-        rows.append(row)
-    return draw_panels(rows, titles_of("titles", titles, samples))
+        behind = None if mode == "beside" else picture
+        found = [
+            [
+                Panel(_heading("" if stack else name, maps[name], n, t), of[n, t], behind, style)
+                for t in range(of.shape[1])
+            ]
+            for name, of in columns.items()
+        ]
+        found = found if stack else [list(chain.from_iterable(found))]
+        rows += [([] if picture is None else [Panel("input", image=picture)]) + row for row in found]
+    if len({len(row) for row in rows}) > 1:
+        raise InputError(
+            f"stack needs maps with one number of targets; got { {k: v.shape[1] for k, v in columns.items()} }"
+        )
+    if stack:
+        names = [f"{name}\n{title}".strip() for title in names for name in columns]
+    return draw_panels(rows, names)
+
+
+def _heading(name: str, values: MapLike, sample: int, target: int) -> str:
+    """The map's name; below it, of an Explanation, the class and score."""
+    if not isinstance(values, Explanation) or (values.target is None and values.score is None):
+        return name
+    return f"{name}\n{shorten(values.title(sample, target), LETTERS)}".strip()

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from onnxviz.errors import InputError
+from onnxviz.errors import InputError, OptionError
 from onnxviz.image import resize_linear
-from onnxviz.plot.arguments import MapLike, maps_of, numbers, titles_of
+from onnxviz.plot.arguments import MapLike, maps_of, numbers, positive, titles_of
 from onnxviz.plot.colours import Scale, scale_of
 
 SEQUENTIAL = "Oranges"
@@ -88,11 +88,99 @@ def signal(
     if maps.shape[1] != 1 or len(maps) not in {1, channels}:
         raise InputError(f"map is one, or one for each of {channels} channels; got shape {np.shape(map)}")
     behind = np.broadcast_to(resize_linear(maps[:, 0], (length,), (1,)), curves.shape)
+    positions = _positions(times, length)
+    names = titles_of("titles", titles, channels)
+    return draw_strips([Strip(*strip) for strip in zip(names, curves, behind, strict=True)], positions, cmap=cmap)
+
+
+def timeline(
+    series: npt.ArrayLike,
+    maps: npt.ArrayLike,
+    *,
+    stride: int | None = None,
+    channel_axis: int = 0,
+    times: npt.ArrayLike | None = None,
+    titles: Sequence[str] | None = None,
+    cmap: str | None = None,
+) -> Figure:
+    """A signal, and under it what each channel of a layer does at each time: a line of colours for each channel.
+
+    Args:
+        series: (T,), or (S, T) for several curves.
+        maps: (C, t), one sample's values of a layer, brought to T points linearly. Or (W, C, t), the values over W
+            windows that slide along the series: the mean of the windows that cover a time is drawn there.
+        stride: by how many points each window starts after the one before; needed for windows.
+        channel_axis: of one sample's values: 0 for (C, t), −1 for (t, C).
+        times: the T positions, evenly spaced; None counts samples.
+        titles: of the channels; None numbers them.
+        cmap: a colour map of matplotlib; None chooses by the sign of the values.
+
+    Raises:
+        InputError: arrays of another shape.
+        OptionError: an impossible option.
+    """
+    curves = np.atleast_2d(numbers("series", series))
+    values = numbers("maps", maps)
+    if curves.ndim != 2 or values.ndim not in {2, 3}:
+        raise InputError(
+            f"series is (T,) or (S, T), maps is (C, t) or (W, C, t); got {np.shape(series)} and {values.shape}"
+        )
+    if channel_axis not in {0, 1, -1, -2}:
+        raise OptionError(f"channel_axis is an axis of one sample's values, 0 or −1; got {channel_axis!r}")
+    windows = values if values.ndim == 3 else values[None]
+    windows = windows if channel_axis in {0, -2} else windows.swapaxes(1, 2)
+    length = curves.shape[1]
+    lines = _slid(windows, length, stride)
+    positions = _positions(times, length)
+    names = titles_of("titles", titles, len(lines)) if titles else [str(i) for i in range(len(lines))]
+    scale = scale_of(lines, cmap=cmap)
+    height = min(0.6 + 0.16 * len(lines), 7)
+    figure = Figure(figsize=(9, 1.9 + height), layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(1.4, height))
+    for curve, colour in zip(curves, ("black", "0.55", "0.75") * len(curves), strict=False):
+        above.plot(positions, curve, color=colour, linewidth=1)
+    half = (positions[-1] - positions[0]) / max(length - 1, 1) / 2 or 0.5
+    extent = (float(positions[0] - half), float(positions[-1] + half), len(lines) - 0.5, -0.5)
+    below.imshow(scale.paint(lines), extent=extent, aspect="auto", interpolation="nearest")
+    every = -(-len(lines) // 32)
+    below.set_yticks(range(0, len(lines), every), list(names)[::every], fontsize=7)
+    below.set_ylabel("channel", fontsize=8)
+    above.set_ylabel("signal", fontsize=8)
+    for axes in (above, below):
+        axes.tick_params(labelsize=7)
+    bar = figure.colorbar(scale.mappable, ax=below, fraction=0.03, pad=0.02)
+    bar.ax.tick_params(labelsize=7)
+    if len(windows) > 1:
+        below.set_title(f"mean of the windows that cover a time; {len(windows)} windows", fontsize=8)
+    return figure
+
+
+def _slid(windows: Series, length: int, stride: int | None) -> Series:
+    """Values (C, T) from windows (W, C, t), each laid where it starts; the mean where they overlap."""
+    if len(windows) == 1:
+        return resize_linear(windows[0], (length,), (1,))
+    if stride is None:
+        raise OptionError(f"stride is needed for {len(windows)} windows: by how many points each starts after another")
+    step = positive("stride", stride)
+    covered = length - step * (len(windows) - 1)
+    if covered < 1:
+        raise InputError(
+            f"maps has {len(windows)} windows at stride {step}, which do not fit into a series of {length} points"
+        )
+    total, count = np.zeros((windows.shape[1], length)), np.zeros(length)
+    for i, window in enumerate(resize_linear(windows, (covered,), (2,))):
+        total[:, i * step : i * step + covered] += window
+        count[i * step : i * step + covered] += 1
+    if not count.all():
+        raise InputError(f"maps' windows of {covered} points at stride {step} leave gaps in the series")
+    return total / count
+
+
+def _positions(times: npt.ArrayLike | None, length: int) -> Series:
     positions = np.arange(length, dtype=np.float64) if times is None else numbers("times", times)
     if positions.shape != (length,):
         raise InputError(f"times has the series' {length} positions; got shape {positions.shape}")
-    names = titles_of("titles", titles, channels)
-    return draw_strips([Strip(*strip) for strip in zip(names, curves, behind, strict=True)], positions, cmap=cmap)
+    return positions
 
 
 def _paint(scale: Scale, values: Series) -> npt.NDArray[np.float64]:

@@ -1,0 +1,38 @@
+"""The examples run, at their smallest, and draw what they promise."""
+
+from __future__ import annotations
+
+import importlib
+
+import cv2
+import numpy as np
+import pytest
+
+import digits
+
+PICTURES = {
+    "pytorch_digits": ["pca", "tsne", "kernels", "feature-maps", "saliency"],
+    "keras_digits": ["feature-maps", "kernels", "units", "top-inputs"],
+}
+
+
+def test_digits_are_split_without_overlap():
+    (train, train_labels), (test, test_labels) = digits.digits(50)
+    assert (train.shape, test.shape) == ((400, 28, 28), (100, 28, 28))
+    assert train.dtype == np.uint8
+    assert np.bincount(test_labels).tolist() == [10] * 10
+    assert np.bincount(train_labels).tolist() == [40] * 10
+    seen = {digit.tobytes() for digit in train}
+    assert not any(digit.tobytes() in seen for digit in test)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PICTURES)
+def test_digits_examples_draw_their_pictures(name, tmp_path, capsys):
+    example = importlib.import_module(name)
+    example.main(tmp_path, per_class=20, epochs=1)
+    for picture in PICTURES[name]:
+        pixels = cv2.imread(str(tmp_path / f"{name.replace('_', '-')}-{picture}.png"))
+        assert min(pixels.shape[:2]) > 150
+        assert np.ptp(pixels) == 255
+    assert capsys.readouterr().out
