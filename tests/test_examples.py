@@ -36,3 +36,26 @@ def test_digits_examples_draw_their_pictures(name, tmp_path, capsys):
         assert min(pixels.shape[:2]) > 150
         assert np.ptp(pixels) == 255
     assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_series(tmp_path, capsys):
+    importlib.import_module("timeseries_conv1d").main(tmp_path, length=600, epochs=1)
+    told = capsys.readouterr().out
+    assert "channels that answer" in told
+    assert "of the test's movements right" in told
+    for picture in ("wave", "gunpoint"):
+        assert min(cv2.imread(str(tmp_path / f"timeseries-{picture}.png")).shape[:2]) > 150
+
+
+@pytest.mark.slow
+def test_attention(tmp_path, capsys, monkeypatch):
+    """On the network that is smallest: the same pictures, and the class that the photo shows."""
+    attention = importlib.import_module("pretrained_attention")
+    monkeypatch.setattr(attention.zoo, "efficientnet_lite0", attention.zoo.squeezenet)
+    monkeypatch.setattr(attention, "LAYER", "fire9.concat")
+    attention.main(tmp_path, samples=2)
+    assert "(285)" in capsys.readouterr().out
+    for name in ("one", "two"):
+        for mode in ("beside", "blend"):
+            assert min(cv2.imread(str(tmp_path / f"attention-{name}-{mode}.png")).shape[:2]) > 150
