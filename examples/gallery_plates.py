@@ -17,8 +17,6 @@ import zoo
 from gallery_page import Plate, Section
 from onnxviz.image import Pixels
 
-CLASSES = {"chelsea": 285, "coffee": 967, "camera": 872, **zoo.CATS}
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -117,7 +115,7 @@ def pair(gallery: Gallery, ex: Any, subject: Subject, left: str, right: str) -> 
     photos = zoo.photos()
     pixels = zoo.side_by_side(photos[left], photos[right], subject.image_input)
     x = subject.image_input.encode(pixels)
-    explanation = ex.grad_cam(x, target=[[CLASSES[left], CLASSES[right]]], layer=subject.late)
+    explanation = ex.grad_cam(x, target=[[zoo.CLASSES[left], zoo.CLASSES[right]]], layer=subject.late)
     caption = (
         f"{left} and {right} side by side, Grad-CAM for the class of each half, from one forward pass. The numbers "
         "over the maps are the classes' logits, those at the colour bars Grad-CAM's own."

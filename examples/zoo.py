@@ -33,6 +33,9 @@ SQUEEZENET_INPUT = ImageInput(227, channels="BGR", mean=(103.939, 116.779, 123.6
 CATS = {"tabby": 281, "persian": 283, "siamese": 284, "egyptian": 285}
 """The photos of cats and their classes."""
 
+CLASSES = {"chelsea": 285, "coffee": 967, "camera": 872, **CATS}
+"""Photos that show a class of ImageNet's, and that class."""
+
 SAMPLE_RATE, FRAME_RATE = 16000, 62.5
 """Of SwiftF0: audio samples, and output frames, per second."""
 

@@ -186,9 +186,18 @@ def test_onnx(tmp_path: Path) -> None:
         assert_close(np.asarray(ex.gradient(x, target=3)), leaf.grad.numpy(), 1e-5)
 
 
-@pytest.mark.parametrize(
-    ("open_sizes", "shape"), [(False, ("N", 4, 9, 9)), ({"x": (3,)}, ("N", 4, 9, "ceil(width/2)-1"))]
-)
+@pytest.mark.parametrize("size", [(2, 30), (30, 1)])
+def test_inputs_that_are_too_small(size: tuple[int, int], tmp_path: Path) -> None:
+    """Windows that do not fit leave nothing, and onnxruntime would divide by its size."""
+    nodes = "c = Conv(x, w)  q = MaxPool<kernel_shape = [2, 2]>(c)  p = GlobalAveragePool(q)  y = Flatten(p)"
+    plain = onnx_file(tmp_path / "plain.onnx", nodes)
+    with ov.load(ov.convert(plain, tmp_path / "open.onnx", example=normal(1, 3, 20, 20), quiet=True)) as ex:
+        for ask in (ex.predict, ex.features, ex.saliency, ex.grad_cam, ex.smooth_grad):
+            with pytest.raises(InputError, match=r"too small for this network: its value '[cq]' would be empty"):
+                ask(normal(1, 3, *size))
+
+
+@pytest.mark.parametrize(("open_sizes", "shape"), [(False, ("N", 4, 9, 9)), ({"x": (3,)}, ("N", 4, 9, "size_0"))])
 def test_fewer_sizes_than_the_file_leaves_open(open_sizes: object, shape: tuple[object, ...], tmp_path: Path) -> None:
     plain = onnx_file(tmp_path / "plain.onnx", NODES)
     path = ov.convert(plain, tmp_path / "open.onnx", example=normal(1, 3, 20, 20), open_sizes=open_sizes, quiet=True)

@@ -17,8 +17,10 @@ from onnxviz.algorithms.transforms import Transforms
 from onnxviz.engine.core import Engine
 from onnxviz.engine.inputs import array
 from onnxviz.engine.layers import LayerTable
+from onnxviz.engine.room import first_empty
 from onnxviz.errors import InputError, OptionError
 from onnxviz.image import read_pixels, resize_linear
+from onnxviz.manifest import Layer
 from onnxviz.maximization import Maximization
 from onnxviz.source import Array
 
@@ -55,6 +57,7 @@ def deep_dream(
     )  # fmt: skip
     objective = square_objective(at, engine, subject.tensor)
     pictures = _octaves(_picture(image, subject), spatial, octaves, octave_scale)
+    _require_room(pictures[0], subject, at)
     total = steps * len(pictures)
     kept = sorted({int(step) for step in np.linspace(0 if snapshots > 1 else total, total, snapshots).round()})
     with tqdm(total=total, delay=2, disable=None, leave=False, desc="dreaming", unit="step") as bar:
@@ -107,6 +110,18 @@ def _ask(subject: Subject, objective: Objective, picture: Images) -> Ask:
         return np.sqrt(squares.sum(keepdims=True)), tiles.join(gradient)
 
     return ask
+
+
+def _require_room(picture: Images, subject: Subject, layer: Layer) -> None:
+    """OptionError where something on the way to the layer is empty."""
+    tensor, spatial = subject.tensor, subject.units.axes.spatial
+    if all(isinstance(tensor.shape[axis], int) for axis in spatial):
+        return
+    if first_empty(subject.engine.graph, [layer.value], {tensor.name: picture.shape}):
+        raise OptionError(
+            f"layer {layer.name!r} sees nothing of the smallest octave, {[picture.shape[axis] for axis in spatial]}: "
+            f"take fewer octaves, a smaller octave_scale, or a larger picture"
+        )
 
 
 class Tiles:

@@ -14,9 +14,10 @@ import onnx
 from onnxviz.bundle import Bundle
 from onnxviz.engine.cut import Graph, Sketch, cut
 from onnxviz.engine.overlays import NO_CHANGES, Changes, apply_overlay
+from onnxviz.engine.room import first_empty
 from onnxviz.engine.session import CUDA, Weights, choose_providers, create_session, runtime, runtime_errors
 from onnxviz.engine.targets import SCORE, TOP, Of, Target, add_seed, resolve
-from onnxviz.errors import LayerError, OptionError, ProviderError
+from onnxviz.errors import InputError, LayerError, OptionError, ProviderError
 from onnxviz.manifest import Output, grad_name, seed_name
 from onnxviz.source import Array, Feeds
 
@@ -118,6 +119,8 @@ class Engine:
         self._batched = {t.name for t in bundle.manifest.inputs if t.axes.batch == 0}
         self._weights: Weights | None = Weights(bundle.weights, bundle.path.parent)
         self._sessions: OrderedDict[Hashable, _Prepared] = OrderedDict()
+        self._roomy: set[Hashable] = set()
+        """Shapes of inputs at which nothing in the network is empty."""
         self._lock = threading.Lock()
         self._building: dict[Hashable, threading.Lock] = {}
 
@@ -373,6 +376,7 @@ class Engine:
 
     def _chunks(self, feeds: Feeds, batch: int, whole: Sequence[str]) -> Iterator[tuple[dict[str, Array], int, int]]:
         """The feeds in runs that the file and the device take: inputs, how many samples count, how many there are."""
+        self._require_room(feeds)
         static = self.bundle.manifest.static_batch
         size = static or self.samples_per_run(feeds, batch)
         if whole and size < batch:
@@ -390,6 +394,21 @@ class Engine:
                 keep,
                 len(index),
             )
+
+    def _require_room(self, feeds: Feeds) -> None:
+        """InputError where something in the network is empty for inputs of these sizes."""
+        manifest = self.bundle.manifest
+        shapes = {name: (1, *x.shape[1:]) if self.is_batched(name) else x.shape for name, x in feeds.items()}
+        key = tuple(sorted(shapes.items()))
+        if not manifest.sizes or key in self._roomy:
+            return
+        if empty := first_empty(self.graph, [o.value for o in manifest.outputs], shapes):
+            given = {name: list(x.shape) for name, x in feeds.items()}
+            raise InputError(
+                f"inputs of shape {given} are too small for this network: its value {empty!r} would be empty. It was "
+                f"converted with an example of {', '.join(f'{size} ({name})' for name, size in manifest.sizes.items())}"
+            )
+        self._roomy.add(key)
 
     def is_batched(self, name: str) -> bool:
         """Whether axis 0 of an input counts samples."""

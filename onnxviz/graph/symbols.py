@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +12,7 @@ from onnxviz.source import BATCH, Array, Feeds
 
 Dim = int | str
 Sizes = tuple[int, ...]
-_FAR_FETCHED = 3
+_STRIDES = (2, 4, 8, 16, 32, 64, 128)
 
 
 def usual_names(count: int) -> list[str]:
@@ -100,31 +100,19 @@ class Symbols:
         return self._names[sizes]
 
     def _expression(self, sizes: Sizes) -> str | None:
-        """How the size may be computed from one symbol, in the simplest way: a·base + b."""
-        found: list[tuple[int, str]] = []
+        """How the size follows from one symbol, where that is simple: it is what held in the runs, and a label."""
         for symbol, given in self.runs.items():
-            for base, text, cost in _bases(symbol, given):
-                if len(set(base)) != len(set(sizes)):
-                    continue
-                i = next(i for i in range(len(sizes)) if sizes[i] != sizes[0])
-                factor, rest = divmod(sizes[i] - sizes[0], (base[i] - base[0]) or 1)
-                offset = sizes[0] - factor * base[0]
-                if factor > 0 and not rest and all(a == factor * b + offset for a, b in zip(sizes, base, strict=True)):
-                    scaled = f"{factor}*{text}" if factor > 1 else text
-                    shifted = f"{scaled}{offset:+d}" if offset else scaled
-                    found.append((cost + (factor > 1) + (offset != 0), shifted))
-        cost, text = min(found, default=(_FAR_FETCHED, ""), key=lambda each: each[0])
-        return text if cost < _FAR_FETCHED else None
-
-
-def _bases(symbol: str, given: Sizes) -> Iterator[tuple[Sizes, str, int]]:
-    """A size, and it divided by whole numbers and rounded either way; networks divide by powers of 2."""
-    yield given, symbol, 0
-    for k in range(2, 129):
-        floor, ceil = tuple(size // k for size in given), tuple(-(-size // k) for size in given)
-        cost = 0 if k.bit_count() == 1 else 2
-        if floor == ceil:
-            yield floor, f"{symbol}/{k}", cost
-        else:
-            yield floor, f"floor({symbol}/{k})", cost
-            yield ceil, f"ceil({symbol}/{k})", cost
+            pairs = list(zip(sizes, given, strict=True))
+            if sizes == given:
+                return symbol
+            if len({a - b for a, b in pairs}) == 1:
+                return f"{symbol}{sizes[0] - given[0]:+d}"
+            if sizes[0] % given[0] == 0 and len({a / b for a, b in pairs}) == 1:
+                return f"{sizes[0] // given[0]}*{symbol}"
+        for symbol, given in self.runs.items():
+            for k in _STRIDES:
+                floor, ceil = tuple(size // k for size in given), tuple(-(-size // k) for size in given)
+                if sizes in (floor, ceil):
+                    how = "floor" if sizes == floor else "ceil"
+                    return f"{symbol}/{k}" if floor == ceil else f"{how}({symbol}/{k})"
+        return None

@@ -79,6 +79,20 @@ def test_a_network_of_one_size_sees_tiles(files):
         assert dream.scores[-1, 0] > 1.05 * dream.scores[5, 0]
 
 
+def test_an_octave_that_a_layer_sees_nothing_of(tmp_path):
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, stride=2),
+        torch.nn.MaxPool2d(3, 2),
+        torch.nn.Conv2d(4, 2, 1),
+        torch.nn.AdaptiveMaxPool2d(1),
+    ).eval()
+    path = ov.convert(model, tmp_path / "net.onnx", example=normal(2, 3, 32, 32), open_sizes=True, quiet=True)
+    with ov.load(path) as ex:
+        assert ex.deep_dream(normal(1, 3, 16, 20), "2", octaves=2, octave_scale=2, steps=1).images.shape[2:] == (16, 20)
+        with pytest.raises(OptionError, match=r"'2' sees nothing of the smallest octave, \[4, 5\].*fewer octaves"):
+            ex.deep_dream(normal(1, 3, 16, 20), "2", octaves=3, octave_scale=2, steps=1)
+
+
 def test_tiles_are_joined_to_what_they_were_cut_from():
     for axes, shape in (((2, 3), (1, 3, 11, 25)), ((1, 2), (1, 5, 16, 2)), ((2,), (1, 2, 19))):
         tiles, picture = Tiles(dict.fromkeys(axes, 8), shape), normal(*shape)
