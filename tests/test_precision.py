@@ -203,6 +203,7 @@ def test_gradients_pass_straight_through_quantisers(per_channel, tmp_path, capsy
     ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
     assert "gradients pass straight through the rounding" in capsys.readouterr().out
     with ov.load(tmp_path / "explained.onnx", providers="cpu") as ex:
+        assert "gradients pass straight through the rounding" in " ".join(ex.saliency(IMAGE, 1).notes)
         assert ex.residuals["gradient"]["by"].endswith("rounding left out")
         assert max(ex.residuals["layers"].values()) <= 1e-4
         got = ex.gradient(IMAGE, target=1).values.ravel()
