@@ -90,27 +90,29 @@ def convert(
     if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
         raise OptionError(f"classes={classes!r}: expected a sequence of names, by class index")
     final = Path(path)
+    image = input.to_dict() if input else None
     with bundle.staged(final) as draft, _steps() as step:
-        step("exporting")
-        known = {"custom_objects": custom_objects, "trust_code": trust_code, "example": example, "layers": layers}
-        source = source_of(model, **known, open_sizes=open_sizes)
-        step("building the gradient graph")
-        described: dict[str, Any] = {
-            "gradient": gradient,
-            "image": input.to_dict() if input else None,
-            "classes": classes,
-        }
+
+        def attempt(sizes: OpenSizes, *notes: str) -> tuple[Source, Manifest]:
+            step("exporting")
+            source = source_of(
+                model, custom_objects=custom_objects, trust_code=trust_code, example=example, layers=layers,
+                open_sizes=sizes,
+            )  # fmt: skip
+            source.notes.extend(notes)
+            step("building the gradient graph")
+            graph, manifest = explainable.explain(source, gradient=gradient, image=image, classes=classes)
+            _check_classes(classes, manifest)
+            step("writing")
+            bundle.write(draft, graph, manifest, external_data=external_data)
+            step("checking against the model")
+            manifest.residuals.update(Check(source, manifest, draft).run())
+            return source, manifest
+
         try:
-            graph, manifest = explainable.explain(source, **described)
+            source, manifest = attempt(open_sizes)
         except OpenSizeError as error:
-            source = source_of(model, **known, open_sizes=False)
-            source.notes.append(f"all sizes but the batch stay as they are in the example: {error}")
-            graph, manifest = explainable.explain(source, **described)
-        _check_classes(classes, manifest)
-        step("writing")
-        bundle.write(draft, graph, manifest, external_data=external_data)
-        step("checking against the model")
-        manifest.residuals.update(Check(source, manifest, draft).run())
+            source, manifest = attempt(False, f"all sizes but the batch stay as they are in the example: {error}")  # noqa: FBT003 - as convert takes it
         bundle.add_residuals(draft, manifest)
     if not quiet:
         print(summary(final, manifest, [*source.notes, *source.caveats]))  # noqa: T201 - the line of residuals that conversion promises

@@ -242,3 +242,25 @@ def test_axes_that_cannot_be_open(open_sizes: object, message: str, tmp_path: Pa
     plain = onnx_file(tmp_path / "plain.onnx", NODES)
     with pytest.raises(OptionError, match=message):
         ov.convert(plain, tmp_path / "open.onnx", example=normal(1, 3, 20, 20), open_sizes=open_sizes, quiet=True)
+
+
+def test_a_file_that_passes_at_the_example_s_size_alone_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As if the original computed something else at other sizes."""
+    from onnxviz.graph.original import Original
+
+    run = Original.run
+
+    def other(self: Original, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = run(self, feeds)
+        return found if feeds["x"].shape[2:] == (20, 20) else {name: value + 1 for name, value in found.items()}
+
+    monkeypatch.setattr(Original, "run", other)
+    plain = onnx_file(tmp_path / "plain.onnx", NODES)
+    path = ov.convert(plain, tmp_path / "fixed.onnx", example=normal(1, 3, 20, 20))
+    told = capsys.readouterr().out
+    assert "stay as they are in the example: it passed the check at the example's size, but not at another" in told
+    with ov.load(path) as ex:
+        assert ex.layers["c"].shape == ("N", 4, 9, 9)
+        assert "resized" not in ex.residuals

@@ -9,8 +9,7 @@ between neighbouring layers is checked by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from onnxviz.check.slopes import NOT_WRITTEN, FiniteDifferences
 from onnxviz.check.straight_through import rounds, unrounded
 from onnxviz.engine.core import Engine
 from onnxviz.engine.session import CPU
-from onnxviz.errors import CheckFailedError
+from onnxviz.errors import CheckFailedError, OpenSizeError
 from onnxviz.manifest import Layer, Manifest, Output, Tensor, grad_name, seed_name
 from onnxviz.source import BATCH, Array, Feeds, Source
 
@@ -59,8 +58,7 @@ class Check:
         try:
             residuals = self._residuals()
             if self.source.resized:
-                with self._at_another_size():
-                    residuals["resized"] = self._residuals() | {"recipe": recipe(self.example)}
+                residuals["resized"] = self._at_another_size()
             residuals["recipe"] = recipe(self.source.example)
             if self.overflowed:
                 self.source.notes.append(f"on the inputs of the check {self._overflow()}")
@@ -74,12 +72,19 @@ class Check:
     def _drawn(self, seed: int, batch: int | None = None) -> dict[str, Array]:
         return drawn(self.example, seed, batch or self.batches[0], self.batched)
 
-    @contextmanager
-    def _at_another_size(self) -> Iterator[None]:
-        """Inside, inputs are drawn at the size that is not the example's."""
+    def _at_another_size(self) -> dict[str, Any]:
+        """The residuals on inputs of another size than the example's.
+
+        Raises:
+            OpenSizeError: the file does not pass there.
+        """
         self.example = self.source.resized
-        yield
-        self.example = self.source.example
+        try:
+            return self._residuals() | {"recipe": recipe(self.example)}
+        except CheckFailedError as error:
+            raise OpenSizeError(f"it passed the check at the example's size, but not at another: {error}") from error
+        finally:
+            self.example = self.source.example
 
     def _residuals(self) -> dict[str, Any]:
         residuals = self._values()
