@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 
+METHODS = ("gradient", "saliency", "guided_backprop", "deconvnet", "grad_cam")
+
+
 def status(key: str) -> int:
     """A line of /proc/self/status in bytes: ``VmRSS`` is what is resident, ``VmHWM`` its peak."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{key}:")]
@@ -37,9 +40,9 @@ def explain(path: str) -> dict[str, int]:
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
     with ov.load(path, providers="cpu") as explainer:
         explainer.predict(x)
-        for method in ov.methods():
-            assert explainer.explain(x, method.name).values.any()
-        return {"methods": len(ov.methods()), "resident": status("VmRSS"), "weights": explainer.memory()["weights"]}
+        for method in METHODS:
+            assert explainer.explain(x, method).values.any()
+        return {"methods": len(METHODS), "resident": status("VmRSS"), "weights": explainer.memory()["weights"]}
 
 
 if __name__ == "__main__":
