@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-
 METHODS = ("gradient", "saliency", "guided_backprop", "deconvnet", "grad_cam")
 
 
