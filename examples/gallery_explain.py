@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import onnxviz as ov
 import zoo
 from gallery_page import Section, page
 from gallery_plates import Gallery, Subject, features, pair, single
+from twins import KERAS_TWIN, PYTORCH_TWIN, differences, differences_table
 
 EFFICIENTNET = Subject("EfficientNet-Lite0", zoo.LITE0_INPUT, early="_swish", late="_bn1")
-PYTORCH_TWIN = Subject("SqueezeNet 1.1", zoo.SQUEEZENET_INPUT, early="relu1", late="fire9.concat")
-KERAS_TWIN = replace(PYTORCH_TWIN, image_input=replace(zoo.SQUEEZENET_INPUT, layout="NHWC"), late="fire9_concat")
 
 EFFICIENTNET_TEXT = "4.7 million parameters, ImageNet, converted from PyTorch. Its activations are ReLU6."
 READING = """Saliency: the pixels that would change the score most, dark is strong. Photo × saliency: the photo where
@@ -53,29 +50,6 @@ def explain_twins(gallery: Gallery, keras_path: Path, pytorch_path: Path) -> lis
         title = "SqueezeNet 1.1, from Keras and from PyTorch"
         gallery.sections.append(Section(title, f"{TWINS_TEXT} {READING}", tuple(plates), text))
         return [dict(last.residuals), dict(first.residuals)]
-
-
-def differences(first: ov.Explainer, last: ov.Explainer, name: str) -> dict[str, float]:
-    """Largest difference between the twins on one photo, for each answer: relative to its largest absolute value."""
-    photo = zoo.photos()[name]
-    x, y = PYTORCH_TWIN.image_input.read(photo), KERAS_TWIN.image_input.read(photo)
-    pairs: dict[str, tuple[npt.ArrayLike, npt.ArrayLike]] = {
-        "outputs": (first.predict(x), last.predict(y)),
-        "saliency": (first.saliency(x), last.saliency(y)),
-        "guided backprop": (first.guided_backprop(x), np.moveaxis(last.guided_backprop(y).values, -1, 1)),
-        "Grad-CAM": (first.grad_cam(x, layer=PYTORCH_TWIN.late), last.grad_cam(y, layer=KERAS_TWIN.late)),
-    }
-    arrays = {answer: (np.asarray(a), np.asarray(b)) for answer, (a, b) in pairs.items()}
-    return {answer: float(np.abs(a - b).max() / np.abs(a).max()) for answer, (a, b) in arrays.items()}
-
-
-def differences_table(found: Mapping[str, Mapping[str, float]]) -> str:
-    """The twins' differences as lines of text: photos × answers."""
-    answers = list(next(iter(found.values())))
-    lines = ["Largest difference between the two files, relative to the largest absolute value:"]
-    lines.append(f"{'photo':<10}" + "".join(f"{answer:>17}" for answer in answers))
-    lines += [f"{name:<10}" + "".join(f"{row[answer]:>17.1e}" for answer in answers) for name, row in found.items()]
-    return "\n".join(lines)
 
 
 def explain_audio(gallery: Gallery, path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxviz import plot
+    from onnxviz import plot, targets
     from onnxviz.algorithms.embedding import Embedding
     from onnxviz.algorithms.registry import methods
     from onnxviz.algorithms.regularizers import L2, Blur, LpNorm, TotalVariation
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "L2", "Blur", "Embedding", "Explainer", "Explanation", "ImageInput", "LpNorm", "Maximization", "OnnxvizError",
     "TotalVariation", "UnitStats", "convert", "coverage", "load", "methods", "plot",
+    "targets",
 ]  # fmt: skip
 
 _HOMES = {
@@ -47,8 +48,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plot":
-        return import_module("onnxviz.plot")
+    if name in {"plot", "targets"}:
+        return import_module(f"onnxviz.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'onnxviz' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

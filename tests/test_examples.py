@@ -59,3 +59,26 @@ def test_attention(tmp_path, capsys, monkeypatch):
     for name in ("one", "two"):
         for mode in ("beside", "blend"):
             assert min(cv2.imread(str(tmp_path / f"attention-{name}-{mode}.png")).shape[:2]) > 150
+
+
+@pytest.mark.slow
+def test_same_weights(tmp_path, capsys):
+    importlib.import_module("same_weights_two_frameworks").main(tmp_path, photos=["chelsea", "coffee"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    for photo in ("chelsea", "coffee"):
+        (differences,) = [line[1:] for line in lines if line[:1] == [photo]]
+        assert len(differences) == 5
+        assert max(map(float, differences)) < 1e-5
+    pixels = cv2.imread(str(tmp_path / "twins.png"))
+    assert min(pixels.shape[:2]) > 300
+
+
+def test_differences_are_seen():
+    """Relative to the largest value, and whichever axis counts the channels."""
+    twins = importlib.import_module("twins")
+    first = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4)
+    last = np.moveaxis(first, 1, -1).copy()
+    assert twins.relative(first, twins.channels_first(last)) == 0
+    last[0, 2, 1, 0] -= 2.3
+    assert twins.relative(first, twins.channels_first(last)) == pytest.approx(0.1)
+    assert "3.0e-06" in twins.differences_table({"chelsea": {"outputs": 0.0, "saliency": 3e-6}})
