@@ -192,6 +192,7 @@ def test_rise_finds_the_quadrant_that_is_read(tmp_path):
     model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, 2)).eval()
     model[2].weight.data = torch.zeros(2, 12)
     model[2].weight.data[1, [0, 4, 8]] = 1.0
+    model[2].bias.data[:] = 0.0
     path = ov.convert(model, tmp_path / "quadrant.onnx", example=torch.randn(2, 3, 16, 16), quiet=True)
     with ov.load(path) as ex:
         heat = np.asarray(ex.rise(np.ones((1, 3, 16, 16), np.float32), 1, n_masks=400, cells=4, seed=0))[0]

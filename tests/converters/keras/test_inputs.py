@@ -106,9 +106,10 @@ def test_sizes_that_are_not_declared(tmp_path):
         ov.convert(model, tmp_path / "net.onnx")
     assert list(tmp_path.iterdir()) == []
     with convert(model, tmp_path, example=normal(2, 9, 7, 3)) as explainer:
-        assert explainer.layers["up"].shape == ("N", 14, 10, 3)
-        image = normal(3, 9, 7, 3, seed=1)
-        assert_values(explainer.predict(image), model(image).numpy(), "output", 1e-5)
+        assert explainer.layers["conv"].shape == ("N", "height-2", "width-2", 4)
+        for size in ((9, 7), (12, 31)):
+            image = normal(3, *size, 3, seed=1)
+            assert_values(explainer.predict(image), model(image).numpy(), "output", 1e-5)
 
 
 def test_a_batch_that_is_declared(tmp_path):
