@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -50,7 +50,7 @@ def integrated_gradients(question: Question, *, baseline: Any = 0.0, n_steps: in
         return result
 
     target, answer = question.settled()
-    mean = _summed(question, at, target, along, np.asarray(weights / 2, np.float32))
+    (mean,) = _summed(question, at, target, along, np.asarray(weights / 2, np.float32))
     several = target.several
     difference = (x - start)[:, None] if several else x - start
     values = (mean * difference).astype(np.float32)
@@ -104,12 +104,9 @@ def smooth_grad(
     target, answer = question.settled()
     weights = np.full(n_samples, 1 / n_samples, np.float32)
 
-    def mean(*, squared: bool) -> Array:
-        return _summed(question, at, target, noisy, weights, overlay=BACKWARD[around], squared=squared)
-
-    values = mean(squared=kind != "mean")
-    if kind == "variance":
-        values = np.maximum(values - mean(squared=False) ** 2, 0)
+    powers = {"mean": (1,), "square": (2,), "variance": (1, 2)}[kind]
+    means = _summed(question, at, target, noisy, weights, overlay=BACKWARD[around], powers=powers)
+    values = means[-1] if kind != "variance" else np.maximum(means[1] - means[0] ** 2, 0)
     options = {"n_samples": n_samples, "noise": noise, "kind": kind, "around": around, "seed": seed}
     return question.explanation("smooth_grad", replace(answer, values=values), at=at, axes=roles(at), options=options)
 
@@ -129,9 +126,9 @@ def _summed(
     weights: Array,
     *,
     overlay: str | None = None,
-    squared: bool = False,
-) -> Array:
-    """Σⱼ weights[j]·gradient at variant j of each sample: (N, …) or (N, T, …), like the input.
+    powers: Sequence[int] = (1,),
+) -> list[Array]:
+    """Σⱼ weights[j]·gradientᵖ at variant j of each sample, for each power p: (N, …) or (N, T, …), like the input.
 
     Args:
         question: what is asked.
@@ -140,16 +137,18 @@ def _summed(
         variant: makes the inputs.
         weights: one for each variant.
         overlay: how the backward pass is rewritten.
-        squared: of the gradients' squares.
+        powers: of the gradient, 1 or 2.
     """
     engine, feeds = question.engine, as_feeds(question.x, question.engine.bundle.manifest)[0]
     x, count = feeds[at.name], len(weights)
 
     def build(sketch: Sketch) -> str:
         gradient = grad_name(at.value)
-        return sketch.add("Mul", gradient, gradient) if squared else gradient
+        of_power = {1: gradient, 2: sketch.add("Mul", gradient, gradient)}
+        stacked = [sketch.add("Unsqueeze", of_power[p], np.array([1])) for p in powers]
+        return sketch.add("Concat", *stacked, axis=1)
 
-    head = Head(("summed", at.value, squared), (grad_name(at.value),), build)
+    head = Head(("summed", at.value, tuple(powers)), (grad_name(at.value),), build)
     total: Array | None = None
     for rows, variants in blocks(len(x), count, engine.samples_per_run(feeds, len(x) * count)):
         first, last = rows[0], rows[-1]
@@ -165,7 +164,7 @@ def _summed(
             total = np.zeros((len(x), *answer.values.shape[1:]), np.float32)
         total[first : last + 1] += answer.values
     assert total is not None
-    return total
+    return list(np.moveaxis(total, 1 + target.several, 0))
 
 
 def blocks(samples: int, variants: int, size: int) -> Iterator[tuple[Array, Array]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from onnxviz import algorithms
@@ -15,6 +15,26 @@ from onnxviz.engine.targets import Of
 
 if TYPE_CHECKING:
     from onnxviz.explanation import Explanation
+
+
+def _cam(name: str, documentation: str) -> Callable[..., Any]:
+    """The method of that name: all class activation maps take the same arguments."""
+
+    def method(
+        self: Methods,
+        x: Any,
+        target: Any = None,
+        *,
+        layer: str | int | Sequence[str | int] = "auto",
+        upsample: bool = True,
+        grid: Sequence[int] | None = None,
+        of: Of = "logits",
+        output: str | None = None,
+    ) -> Any:
+        return self.explain(x, name, target, of=of, output=output, layer=layer, upsample=upsample, grid=grid)
+
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Explainer.{name}", documentation
+    return method
 
 
 class Methods(Opened):
@@ -73,110 +93,56 @@ class Methods(Opened):
         """
         return algorithms.deconvnet(self._question(x, target, of, output), layer=layer)
 
-    def grad_cam(
-        self,
-        x: Any,
-        target: Any = None,
-        *,
-        layer: str | int | Sequence[str | int] = "auto",
-        upsample: bool = True,
-        grid: Sequence[int] | None = None,
-        of: Of = "logits",
-        output: str | None = None,
-    ) -> Any:
+    grad_cam = _cam(
+        "grad_cam",
         """ReLU of the channels weighted by their mean gradient (Selvaraju 2017, arXiv:1610.02391), not normalised.
 
         (N, *spatial) ≥ 0, bilinearly resized to the input's spatial size, or with ``upsample=False`` the layer's own.
         ``layer="auto"`` is the last layer with gradient and more than one place in space that is not pooling, dropout,
         padding or reshaping; of a transformer, whose tokens become the grid of its patches (or ``grid``), the last
         normalisation before tokens are mixed for the last time. A list of layers gives a list, in order.
-        """
-        return self.explain(x, "grad_cam", target, of=of, output=output, layer=layer, upsample=upsample, grid=grid)
+        """,
+    )
 
-    def grad_cam_pp(
-        self,
-        x: Any,
-        target: Any = None,
-        *,
-        layer: str | int | Sequence[str | int] = "auto",
-        upsample: bool = True,
-        grid: Sequence[int] | None = None,
-        of: Of = "logits",
-        output: str | None = None,
-    ) -> Any:
+    grad_cam_pp = _cam(
+        "grad_cam_pp",
         """Grad-CAM++ (Chattopadhay 2018, arXiv:1710.11063): weights from the positive gradients, squared and cubed.
 
         Arguments and shape are those of :meth:`grad_cam`.
-        """
-        return self.explain(x, "grad_cam_pp", target, of=of, output=output, layer=layer, upsample=upsample, grid=grid)
+        """,
+    )
 
-    def layer_cam(
-        self,
-        x: Any,
-        target: Any = None,
-        *,
-        layer: str | int | Sequence[str | int] = "auto",
-        upsample: bool = True,
-        grid: Sequence[int] | None = None,
-        of: Of = "logits",
-        output: str | None = None,
-    ) -> Any:
+    layer_cam = _cam(
+        "layer_cam",
         """LayerCAM (Jiang 2021): each place weighted by its own positive gradient, so that early layers tell too.
 
         Arguments and shape are those of :meth:`grad_cam`.
-        """
-        return self.explain(x, "layer_cam", target, of=of, output=output, layer=layer, upsample=upsample, grid=grid)
+        """,
+    )
 
-    def hires_cam(
-        self,
-        x: Any,
-        target: Any = None,
-        *,
-        layer: str | int | Sequence[str | int] = "auto",
-        upsample: bool = True,
-        grid: Sequence[int] | None = None,
-        of: Of = "logits",
-        output: str | None = None,
-    ) -> Any:
+    hires_cam = _cam(
+        "hires_cam",
         """HiResCAM (Draelos & Carin 2020, arXiv:2011.08891): channels times gradient, place by place.
 
         Arguments and shape are those of :meth:`grad_cam`.
-        """
-        return self.explain(x, "hires_cam", target, of=of, output=output, layer=layer, upsample=upsample, grid=grid)
+        """,
+    )
 
-    def xgrad_cam(
-        self,
-        x: Any,
-        target: Any = None,
-        *,
-        layer: str | int | Sequence[str | int] = "auto",
-        upsample: bool = True,
-        grid: Sequence[int] | None = None,
-        of: Of = "logits",
-        output: str | None = None,
-    ) -> Any:
+    xgrad_cam = _cam(
+        "xgrad_cam",
         """XGrad-CAM (Fu 2020, arXiv:2008.02312): gradients averaged with the channel's own values as weights.
 
         Arguments and shape are those of :meth:`grad_cam`.
-        """
-        return self.explain(x, "xgrad_cam", target, of=of, output=output, layer=layer, upsample=upsample, grid=grid)
+        """,
+    )
 
-    def score_cam(
-        self,
-        x: Any,
-        target: Any = None,
-        *,
-        layer: str | int | Sequence[str | int] = "auto",
-        upsample: bool = True,
-        grid: Sequence[int] | None = None,
-        of: Of = "logits",
-        output: str | None = None,
-    ) -> Any:
+    score_cam = _cam(
+        "score_cam",
         """Score-CAM (Wang 2020, arXiv:1910.01279): channels weighted by the score of the input seen through them.
 
         It reads no gradient and costs a forward pass per channel. Arguments and shape are those of :meth:`grad_cam`.
-        """
-        return self.explain(x, "score_cam", target, of=of, output=output, layer=layer, upsample=upsample, grid=grid)
+        """,
+    )
 
     def eigen_cam(
         self,

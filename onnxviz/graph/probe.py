@@ -75,6 +75,7 @@ def probe(model: ir.Model, feeds: Feeds) -> Measured:
     batched = [v.name or "" for v in graph.inputs if v.shape is not None and len(v.shape) and _symbol(v, 0) == BATCH]
     batches = (2, 3) if batched else (next((len(x) for x in feeds.values() if x.ndim), 1),)
     values = [y for node in graph for y in node.outputs if y.name]
+    copies = {y for node in graph if node.op_type == "Transpose" for y in node.outputs}
     session = _Session(model, [v.name or "" for v in values])
     runs = [session.shapes(with_batch(feeds, batch, batched)) for batch in batches]
     symbols = Symbols(graph.inputs, feeds, batches)
@@ -96,7 +97,7 @@ def probe(model: ir.Model, feeds: Feeds) -> Measured:
         if (dtype := _ELEMENT_TYPES.get(session.types[value.name or ""])) is not None:
             value.dtype = dtype
         value.shape = ir.Shape([symbols.dim(d) for d in zip(*[s for s in sizes if s is not None], strict=True)])
-        if value.producer().op_type != "Transpose":  # type: ignore[union-attr]
+        if value not in copies:
             total += math.prod(sizes[0]) * int(value.dtype.itemsize if value.dtype else 4)
     for value in graph.inputs:
         name = value.name or ""
