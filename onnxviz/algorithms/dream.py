@@ -99,8 +99,8 @@ def _dreamt(
 def _ask(subject: Subject, objective: Objective, picture: Images) -> Ask:
     """The layer's L2 norm of pictures of this size, as a whole where the file takes any size, else tile by tile."""
     spatial, sizes = subject.units.axes.spatial, subject.tensor.shape
-    windows = {axis: sizes[axis] for axis in spatial if isinstance(sizes[axis], int)}
-    tiles = Tiles({a: int(w) for a, w in windows.items() if w != picture.shape[a]}, picture.shape)  # type: ignore[arg-type]
+    windows = {axis: size for axis in spatial if isinstance(size := sizes[axis], int) and size != picture.shape[axis]}
+    tiles = Tiles(windows, picture.shape)
     parts = tiles.cut(picture)
     whole = replace(objective, rows=np.arange(len(parts)))
     asked = subject.ask([whole], subject.feeds(subject.units.input(parts), None))

@@ -76,12 +76,15 @@ class Subject:
             raise OptionError(f"size={size!r}: expected a size for each of the {len(spatial)} spatial axes")
         wanted = dict(zip(spatial, size or (), strict=False))
         shape = []
-        for axis, fixed in enumerate(self.tensor.shape):
-            known = 1 if axis == (self.tensor.axes.batch or 0) else sizes.get(fixed, fixed)  # type: ignore[arg-type]
-            shape.append(wanted.get(axis, known))
-        if not all(isinstance(n, int) for n in shape):
-            raise OptionError(f"input {self.tensor.name!r} has no fixed sizes ({list(self.tensor.shape)}): give size=…")
-        return tuple(int(n) for n in shape)  # type: ignore[arg-type]
+        for axis, declared in enumerate(self.tensor.shape):
+            known = sizes.get(declared) if isinstance(declared, str) else declared
+            n = wanted.get(axis, 1 if axis == (self.tensor.axes.batch or 0) else known)
+            if n is None:
+                raise OptionError(
+                    f"input {self.tensor.name!r} has no fixed sizes ({list(self.tensor.shape)}): give size=…"
+                )
+            shape.append(n)
+        return tuple(shape)
 
     def feeds(self, x: Images, inputs: Mapping[str, Any] | None) -> dict[str, Array]:
         """All inputs of the model, checked: x, and those that are held fixed, repeated for each sample."""
