@@ -14,6 +14,8 @@ from onnxviz.source import BATCH
 
 FORMAT_VERSION = 1
 OPSET, IR_VERSION = 18, 10
+PROJECT_DOMAIN = "onnxviz"
+"""Of the file's functions that ONNX Runtime has no training operator for."""
 _PREFIX = "onnxviz."
 
 Dim = int | str | None

@@ -213,8 +213,8 @@ def _scores(
 ) -> Iterator[tuple[Array, Array, Array]]:
     """Rows, numbers of variants, and the scores (B,) or (B, T) of ``variant(rows, numbers)``, run by run."""
     engine, x = question.engine, feeds[at.name]
-    for rows, variants in blocks(len(x), count, engine.samples_per_run(feeds, len(x) * count)):
-        moved = {name: value[rows] if engine.is_batched(name) else value for name, value in feeds.items()}
+    for rows, variants in blocks(len(x), count, engine.chunks.most(feeds, len(x) * count)):
+        moved = {name: value[rows] if engine.chunks.is_batched(name) else value for name, value in feeds.items()}
         moved[at.name] = variant(rows, variants)
         part = target.of_samples(rows)
         yield rows, variants, engine.settle(moved, len(rows), part, question.chosen, question.of).score

@@ -150,11 +150,11 @@ def _summed(
 
     head = Head(("summed", at.value, tuple(powers)), (grad_name(at.value),), build)
     total: Array | None = None
-    for rows, variants in blocks(len(x), count, engine.samples_per_run(feeds, len(x) * count)):
+    for rows, variants in blocks(len(x), count, engine.chunks.most(feeds, len(x) * count)):
         first, last = rows[0], rows[-1]
         table = np.zeros((last - first + 1, len(rows)), np.float32)
         table[rows - first, np.arange(len(rows))] = weights[variants]
-        moved = {name: value[rows] if engine.is_batched(name) else value for name, value in feeds.items()}
+        moved = {name: value[rows] if engine.chunks.is_batched(name) else value for name, value in feeds.items()}
         moved[at.name] = variant(x[rows], rows, variants)
         answer = engine.attribute(
             moved, len(rows), target.of_samples(rows), head, output=question.chosen, of=question.of, overlay=overlay,

@@ -62,10 +62,10 @@ def parts(engine: Engine, batches: Any, tensor: Tensor) -> Iterator[Part]:
         if labelled not in {None, known is not None}:
             raise InputError("some batches have labels and others have none: give all or none")
         labelled = known is not None
-        size = manifest.static_batch or engine.samples_per_run(feeds, count)
+        size = manifest.static_batch or engine.chunks.most(feeds, count)
         for start in range(0, count, size):
             some = slice(start, min(start + size, count))
-            fed = {name: a[some] if engine.is_batched(name) else a for name, a in feeds.items()}
+            fed = {name: a[some] if engine.chunks.is_batched(name) else a for name, a in feeds.items()}
             values = engine.values(fed, [tensor.value], some.stop - start, {tensor.value: tensor.axes.batch})
             _require_finite(values[tensor.value], tensor, first + start)
             yield Part(first + start, fed, values[tensor.value], None if known is None else known[some])

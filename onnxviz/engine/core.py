@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import onnx
 
 from onnxviz.bundle import Bundle
+from onnxviz.engine.cache import Prepared, SessionCache
+from onnxviz.engine.chunks import Chunk, Chunks, check_batch_size, joined
 from onnxviz.engine.cut import Graph, Sketch, cut
+from onnxviz.engine.optimizations import SPREAD_SAMPLES, chosen
 from onnxviz.engine.overlays import NO_CHANGES, Changes, apply_overlay
-from onnxviz.engine.room import first_empty
-from onnxviz.engine.session import CUDA, Weights, choose_providers, create_session, runtime, runtime_errors
+from onnxviz.engine.session import CUDA, available_cores, choose_providers, is_cpu, runtime, runtime_errors
 from onnxviz.engine.targets import SCORE, TOP, Of, Target, add_seed, resolve
-from onnxviz.errors import InputError, LayerError, OptionError, ProviderError
+from onnxviz.errors import OptionError, ProviderError
 from onnxviz.manifest import Output, grad_name, seed_name
 from onnxviz.source import Array, Feeds
 
-if TYPE_CHECKING:
-    import onnxruntime
-
-CHUNK_BYTES = 2**30
-"""``batch_size="auto"`` keeps the values of one chunk, forward and backward, below this."""
 RESULT, WEIGHTS = "head/result", "head/weights"
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -73,10 +70,28 @@ class Attribution:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    session: onnxruntime.InferenceSession
-    outputs: tuple[str, ...]
-    inputs: frozenset[str]
+class _Asked:
+    """A question about one target, with its head."""
+
+    target: Target
+    head: Head
+    output: Output
+    of: Of
+    overlay: str | None
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Equal for questions that one session answers."""
+        return self.head.key, self.head.reads, self.output.name, self.of, self.overlay
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The answer for one chunk."""
+
+    values: Array
+    top: Array | None
+    score: Array
     changes: Changes
 
 
@@ -90,6 +105,7 @@ class Engine:
         max_sessions: how many sessions are kept, the least recently used goes first.
         threads: of onnxruntime; by default one per physical core.
         batch_size: samples per run; ``"auto"`` chooses by the memory that one sample takes.
+        optimize: which optimisations are applied, see :mod:`onnxviz.engine.optimizations`.
     """
 
     def __init__(
@@ -101,6 +117,7 @@ class Engine:
         max_sessions: int = 8,
         threads: int | None = None,
         batch_size: int | Literal["auto"] = "auto",
+        optimize: bool | Sequence[str] = True,
     ) -> None:
         if precision not in ("float32", "tf32"):
             raise OptionError(f"precision={precision!r}: expected 'float32' or 'tf32'")
@@ -112,17 +129,12 @@ class Engine:
         self.bundle = bundle
         self.graph = Graph(bundle)
         self.providers = choose_providers(providers, precision=precision)
-        self.max_sessions = max_sessions
         self.threads = threads
-        self.batch_size = batch_size
         self.provider = ""
-        self._batched = {t.name for t in bundle.manifest.inputs if t.axes.batch == 0}
-        self._weights: Weights | None = Weights(bundle.weights, bundle.path.parent)
-        self._sessions: OrderedDict[Hashable, _Prepared] = OrderedDict()
-        self._roomy: set[Hashable] = set()
-        """Shapes of inputs at which nothing in the network is empty."""
-        self._lock = threading.Lock()
-        self._building: dict[Hashable, threading.Lock] = {}
+        optimizations = chosen(optimize)
+        spread = is_cpu(self.providers) and SPREAD_SAMPLES in {o.name for o in optimizations}
+        self.chunks = Chunks(self.graph, batch_size, (threads or available_cores()) if spread else 1)
+        self._cache = SessionCache(bundle, self.providers, max_sessions, optimizations)
 
     # ----- questions -----
 
@@ -138,13 +150,15 @@ class Engine:
             batch_axes: along which axis each value's chunks are joined; None where it has no batch axis.
         """
         names = tuple(dict.fromkeys(names))
-        prepared = self._prepared(("values", names), lambda: self._values_model(names))
-        whole = [n for n in names if batch_axes.get(n) is None]
-        parts: list[list[Array]] = []
-        for chunk, keep, size in self._chunks(feeds, batch, whole):
-            results = self._run(prepared, chunk)
-            parts.append([_first(r, keep, size, batch_axes.get(n)) for n, r in zip(names, results, strict=True)])
-        return {n: _joined([p[i] for p in parts], batch_axes.get(n)) for i, n in enumerate(names)}
+        axes = [batch_axes.get(name) for name in names]
+        whole = [name for name, axis in zip(names, axes, strict=True) if axis is None]
+
+        def answer(chunk: Chunk, threads: int | None) -> list[Array]:
+            prepared = self._prepared(("values", names), lambda: self._values_model(names), threads)
+            return [chunk.kept(r, axis) for r, axis in zip(self._run(prepared, chunk.feeds), axes, strict=True)]
+
+        parts = self._each(answer, feeds, batch, whole=whole)
+        return {n: joined([p[i] for p in parts], axis) for i, (n, axis) in enumerate(zip(names, axes, strict=True))}
 
     def attribute(
         self,
@@ -164,33 +178,25 @@ class Engine:
         With ``weights`` (R, N) the R sums of the samples' results, weighted so, which are made where they are computed.
         """
         resolved = target if isinstance(target, Target) else resolve(target, output, batch, np.dtype(output.dtype))
-        head = head if weights is None else head.weighted()
-        pieces: list[tuple[Array, Array | None, Array]] = []
-        changes = NO_CHANGES
-        start = 0
-        for chunk, keep, size in self._chunks(feeds, batch, []):
-            window = np.minimum(np.arange(start, start + size), batch - 1)
+        asked = _Asked(resolved, head if weights is None else head.weighted(), output, of, overlay)
+        axis = None if weights is not None else 0 if resolved.several else batch_axis
+
+        def answer(chunk: Chunk, threads: int | None) -> _Piece:
             if weights is not None:
-                part = np.zeros((len(weights), size), weights.dtype)
-                part[:, :keep] = weights[:, start : start + keep]
-                chunk[WEIGHTS] = part
-            start += keep
-            if resolved.several:
-                runs, changes = self._split(chunk, resolved, window, head, output, of, overlay)
-                values = np.stack([r[0] for r in runs], axis=1)
-                score = np.stack([r[1] for r in runs], axis=1)
-                pieces.append((values if weights is not None else values[:keep], None, score[:keep]))
-            else:
-                values, top, score, changes = self._fused(chunk, resolved, window, head, output, of, overlay)
-                kept = values if weights is not None else _first(values, keep, size, batch_axis)
-                pieces.append((kept, top[:keep] if top is not None else None, score[:keep]))
-        tops, results = [p[1] for p in pieces if p[1] is not None], [p[0] for p in pieces]
-        joined = _joined(results, batch_axis) if weights is None else np.sum(results, axis=0)
+                part = np.zeros((len(weights), chunk.size), weights.dtype)
+                part[:, : chunk.keep] = weights[:, chunk.start : chunk.start + chunk.keep]
+                chunk.feeds[WEIGHTS] = part
+            piece = (self._split if resolved.several else self._fused)(chunk, asked, threads)
+            top = None if piece.top is None else chunk.kept(piece.top, 0)
+            return _Piece(chunk.kept(piece.values, axis), top, chunk.kept(piece.score, 0), piece.changes)
+
+        pieces = self._each(answer, feeds, batch)
+        tops, values = [p.top for p in pieces if p.top is not None], [p.values for p in pieces]
         return Attribution(
-            joined.astype(np.float32, copy=False),
+            (joined(values, axis) if weights is None else np.sum(values, axis=0)).astype(np.float32, copy=False),
             np.concatenate(tops) if tops else resolved.given,
-            np.concatenate([p[2] for p in pieces]).astype(np.float32, copy=False),
-            changes,
+            np.concatenate([p.score for p in pieces]).astype(np.float32, copy=False),
+            pieces[0].changes,
         )
 
     def settle(self, feeds: Feeds, batch: int, target: Any, output: Output, of: Of = "logits") -> Attribution:
@@ -222,14 +228,14 @@ class Engine:
                 sketch.output(name, f"{RESULT}/{name}")
             return sketch, NO_CHANGES
 
-        prepared = self._prepared(("linear", given, seeds, tuple(wanted)), build)
+        prepared = self._prepared(("linear", given, seeds, tuple(wanted)), build, self.threads)
         fed = {f"{k}#given" if k in seeds else k: v for k, v in cotangents.items()}
         return dict(zip(wrt, self._run(prepared, {**feeds, **fed}), strict=True))
 
     def forward(self, feeds: Feeds, names: Sequence[str]) -> dict[str, Array]:
         """Values in one run, where fed values of layers replace what the graph would compute."""
         given, wanted = tuple(n for n in feeds if n not in self._input_names), tuple(names)
-        prepared = self._prepared(("forward", given, wanted), lambda: self._values_model(wanted, given))
+        prepared = self._prepared(("forward", given, wanted), lambda: self._values_model(wanted, given), self.threads)
         return dict(zip(wanted, self._run(prepared, feeds), strict=True))
 
     def compute(
@@ -243,62 +249,77 @@ class Engine:
             feeds: the model's inputs.
             fed: the further inputs of the graph, with a row for each sample.
         """
-        prepared = self._prepared(key, lambda: (build(), NO_CHANGES))
-        batch = next(len(x) for name, x in feeds.items() if name in self._batched)
-        parts: list[list[Array]] = []
-        start = 0
-        for chunk, keep, size in self._chunks(feeds, batch, []):
-            window = np.minimum(np.arange(start, start + size), batch - 1)
-            results = self._run(prepared, {**chunk, **{name: rows[window] for name, rows in fed.items()}})
-            parts.append([r[:keep] for r in results])
-            start += keep
-        return {name: _joined([p[i] for p in parts], 0) for i, name in enumerate(prepared.outputs)}
+
+        def answer(chunk: Chunk, threads: int | None) -> dict[str, Array]:
+            prepared = self._prepared(key, lambda: (build(), NO_CHANGES), threads)
+            results = self._run(prepared, chunk.feeds | {name: chunk.rows(rows) for name, rows in fed.items()})
+            return {name: chunk.kept(r, 0) for name, r in zip(prepared.outputs, results, strict=True)}
+
+        parts = self._each(answer, feeds, self.chunks.samples(feeds))
+        return {name: joined([part[name] for part in parts], 0) for name in parts[0]}
 
     # ----- one target: forward, seed, backward and head in one session -----
 
-    def _fused(
-        self, chunk: Feeds, target: Target, window: Array, head: Head, output: Output, of: Of, overlay: str | None
-    ) -> tuple[Array, Array | None, Array, Changes]:
-        top = target.seeds is None
+    def _fused(self, chunk: Chunk, asked: _Asked, threads: int | None) -> _Piece:
+        head, output, seeds = asked.head, asked.output, asked.target.seeds
 
         def build() -> tuple[Sketch, Changes]:
             sketch = cut(self.graph, [*head.reads, output.logits], live=[seed_name(output.name)])
-            sketch.output(head.build(sketch), RESULT)
-            add_seed(sketch, output, of, top=top, dtype=self._element_type(output.logits))
-            return sketch, apply_overlay(sketch, overlay, head.at) if overlay else NO_CHANGES
+            return self._closed(sketch, asked, top=seeds is None)
 
-        prepared = self._prepared(("fused", head.key, head.reads, output.name, of, overlay, top), build)
-        feeds = dict(chunk)
-        if target.seeds is not None:
-            feeds[f"{seed_name(output.name)}#given"] = target.seeds[0][window]
-        results = dict(zip(prepared.outputs, self._run(prepared, feeds), strict=True))
-        return results[RESULT], results.get(TOP), results[SCORE], prepared.changes
+        prepared = self._prepared(("fused", *asked.key, seeds is None), build, threads)
+        given = {} if seeds is None else {f"{seed_name(output.name)}#given": chunk.rows(seeds[0])}
+        results = dict(zip(prepared.outputs, self._run(prepared, chunk.feeds | given), strict=True))
+        return _Piece(results[RESULT], results.get(TOP), results[SCORE], prepared.changes)
 
     # ----- several targets: one forward pass, then one backward pass per target -----
 
-    def _split(
-        self, chunk: Feeds, target: Target, window: Array, head: Head, output: Output, of: Of, overlay: str | None
-    ) -> tuple[list[tuple[Array, Array]], Changes]:
+    def _split(self, chunk: Chunk, asked: _Asked, threads: int | None) -> _Piece:
+        head, output = asked.head, asked.output
         boundary = tuple(dict.fromkeys([*self.graph.boundary(head.reads, []), output.logits]))
-        forward = self._prepared(("values", boundary), lambda: self._values_model(boundary))
+        forward = self._prepared(("values", boundary), lambda: self._values_model(boundary), threads)
 
         def build() -> tuple[Sketch, Changes]:
             sketch = cut(self.graph, head.reads, given=boundary, live=[seed_name(output.name)])
             sketch.inputs.setdefault(output.logits, self.graph.info[output.logits])
-            sketch.output(head.build(sketch), RESULT)
-            add_seed(sketch, output, of, top=False, dtype=self._element_type(output.logits))
-            return sketch, apply_overlay(sketch, overlay, head.at) if overlay else NO_CHANGES
+            return self._closed(sketch, asked, top=False)
 
-        backward = self._prepared(("split", head.key, head.reads, output.name, of, overlay), build)
-        held = dict(zip(boundary, self._run(forward, chunk, keep=True), strict=True))
+        backward = self._prepared(("split", *asked.key), build, threads)
+        held = dict(zip(boundary, self._run(forward, chunk.feeds, keep=True), strict=True))
         runs = []
-        for seed in target.seeds or []:
-            feeds = {**chunk, **held, f"{seed_name(output.name)}#given": seed[window]}
-            results = dict(zip(backward.outputs, self._run(backward, feeds), strict=True))
-            runs.append((results[RESULT], results[SCORE]))
-        return runs, backward.changes
+        for seed in asked.target.seeds or []:
+            feeds = {**chunk.feeds, **held, f"{seed_name(output.name)}#given": chunk.rows(seed)}
+            runs.append(dict(zip(backward.outputs, self._run(backward, feeds), strict=True)))
+        values, score = (np.stack([run[name] for run in runs], axis=1) for name in (RESULT, SCORE))
+        return _Piece(values, None, score, backward.changes)
 
-    # ----- sessions -----
+    def _closed(self, sketch: Sketch, asked: _Asked, *, top: bool) -> tuple[Sketch, Changes]:
+        """With the head, the seed and the overlay."""
+        sketch.output(asked.head.build(sketch), RESULT)
+        add_seed(sketch, asked.output, asked.of, top=top, dtype=self._element_type(asked.output.logits))
+        changes = apply_overlay(sketch, asked.overlay, asked.head.at) if asked.overlay else NO_CHANGES
+        return sketch, changes
+
+    # ----- runs -----
+
+    def _each(
+        self,
+        answer: Callable[[Chunk, int | None], Answer],
+        feeds: Feeds,
+        batch: int,
+        *,
+        whole: Sequence[str] = (),
+    ) -> list[Answer]:
+        """The answer of each chunk, in order; each is told how many threads its sessions have.
+
+        Where several chunks are run at once, each has a core to itself.
+        """
+        plan = self.chunks.plan(feeds, batch, whole=whole)
+        chunks = self.chunks.cut(feeds, batch, plan.size)
+        if plan.workers == 1:
+            return [answer(chunk, self.threads) for chunk in chunks]
+        with ThreadPoolExecutor(plan.workers) as pool:
+            return list(pool.map(lambda chunk: answer(chunk, 1), chunks))
 
     @property
     def _input_names(self) -> set[str]:
@@ -319,35 +340,13 @@ class Engine:
                 sketch.outputs.append(name)
         return sketch, NO_CHANGES
 
-    def _prepared(self, key: Hashable, build: Callable[[], tuple[Sketch, Changes]]) -> _Prepared:
-        """The session for a question, from the cache or made now; two threads never make the same one."""
-        with self._lock:
-            if key in self._sessions:
-                self._sessions.move_to_end(key)
-                return self._sessions[key]
-            gate = self._building.setdefault(key, threading.Lock())
-        with gate:
-            with self._lock:
-                if key in self._sessions:
-                    return self._sessions[key]
-                weights = self._weights
-            if weights is None:
-                raise ProviderError("this Explainer is closed")
-            self.bundle.require_unchanged()
-            sketch, changes = build()
-            session = create_session(sketch.model(), weights, self.providers, threads=self.threads)
-            prepared = _Prepared(
-                session, tuple(sketch.outputs), frozenset(i.name for i in session.get_inputs()), changes
-            )
-            with self._lock:
-                self.provider = session.get_providers()[0]
-                self._sessions[key] = prepared
-                self._building.pop(key, None)
-                while len(self._sessions) > self.max_sessions:
-                    self._sessions.popitem(last=False)
-            return prepared
+    def _prepared(self, key: Hashable, build: Callable[[], tuple[Sketch, Changes]], threads: int | None) -> Prepared:
+        """The session for a question."""
+        prepared = self._cache.get(key, build, threads=threads)
+        self.provider = prepared.provider
+        return prepared
 
-    def _run(self, prepared: _Prepared, feeds: Mapping[str, Any], *, keep: bool = False) -> list[Any]:
+    def _run(self, prepared: Prepared, feeds: Mapping[str, Any], *, keep: bool = False) -> list[Any]:
         """Run a session; with ``keep`` the results stay OrtValues where they were computed."""
         ort = runtime()
         on_cuda = self.provider == CUDA
@@ -372,86 +371,20 @@ class Engine:
         results = binding.get_outputs()
         return list(results) if keep else [r.numpy() for r in results]
 
-    # ----- chunks -----
-
-    def _chunks(self, feeds: Feeds, batch: int, whole: Sequence[str]) -> Iterator[tuple[dict[str, Array], int, int]]:
-        """The feeds in runs that the file and the device take: inputs, how many samples count, how many there are."""
-        self._require_room(feeds)
-        static = self.bundle.manifest.static_batch
-        size = static or self.samples_per_run(feeds, batch)
-        if whole and size < batch:
-            if static:
-                raise LayerError(
-                    f"{whole[0]!r} has no batch axis, and the file takes {static} samples at a time; {batch} were given"
-                )
-            size = batch
-        for start in range(0, batch, size):
-            keep = min(size, batch - start)
-            index = np.minimum(np.arange(start, start + (static or keep)), batch - 1)
-            whole_batch = keep == batch == len(index)
-            yield (
-                {n: x if whole_batch or n not in self._batched else x[index] for n, x in feeds.items()},
-                keep,
-                len(index),
-            )
-
-    def _require_room(self, feeds: Feeds) -> None:
-        """InputError where something in the network is empty for inputs of these sizes."""
-        manifest = self.bundle.manifest
-        shapes = {name: (1, *x.shape[1:]) if self.is_batched(name) else x.shape for name, x in feeds.items()}
-        key = tuple(sorted(shapes.items()))
-        if not manifest.sizes or key in self._roomy:
-            return
-        if empty := first_empty(self.graph, [o.value for o in manifest.outputs], shapes):
-            given = {name: list(x.shape) for name, x in feeds.items()}
-            raise InputError(
-                f"inputs of shape {given} are too small for this network: its value {empty!r} would be empty. It was "
-                f"converted with an example of {', '.join(f'{size} ({name})' for name, size in manifest.sizes.items())}"
-            )
-        self._roomy.add(key)
-
     def is_batched(self, name: str) -> bool:
         """Whether axis 0 of an input counts samples."""
-        return name in self._batched
-
-    def samples_per_run(self, feeds: Feeds, batch: int) -> int:
-        """How many of ``batch`` samples like those of the feeds are computed at once."""
-        if self.batch_size != "auto":
-            return self.batch_size
-        manifest = self.bundle.manifest
-        per_sample = 2 * manifest.activation_bytes * manifest.times_the_example({n: x.shape for n, x in feeds.items()})
-        return max(1, min(batch, int(CHUNK_BYTES // max(per_sample, 1))))
+        return self.chunks.is_batched(name)
 
     # ----- life -----
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights (held once, mapped from the file) and the number of sessions kept, with its limit."""
-        with self._lock:
-            return {
-                "weights": self.bundle.weight_bytes,
-                "sessions": len(self._sessions),
-                "max_sessions": self.max_sessions,
-            }
+        return {
+            "weights": self.bundle.weight_bytes,
+            "sessions": len(self._cache),
+            "max_sessions": self._cache.max_sessions,
+        }
 
     def close(self) -> None:
         """Release all sessions and the weights."""
-        with self._lock:
-            self._sessions.clear()
-            self._weights = None
-
-
-def check_batch_size(batch_size: int | str) -> None:
-    """OptionError unless it is ``"auto"`` or a positive integer."""
-    if batch_size != "auto" and (not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1):
-        raise OptionError(f"batch_size={batch_size!r}: expected 'auto' or a positive integer")
-
-
-def _first(array: Array, keep: int, size: int, axis: int | None) -> Array:
-    """The part of a run over ``size`` samples that belongs to the first ``keep``: the rest was padding."""
-    if axis is None or keep == size:
-        return array
-    return array[(slice(None),) * axis + (slice(array.shape[axis] * keep // size),)]
-
-
-def _joined(parts: list[Array], axis: int | None) -> Array:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis or 0)
+        self._cache.close()

@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxviz.bundle import Bundle
-from onnxviz.manifest import IR_VERSION
+from onnxviz.manifest import IR_VERSION, PROJECT_DOMAIN
 from onnxviz.source import Array
 
 
@@ -35,6 +35,14 @@ class Graph:
             if not reached.isdisjoint(reads(node)):
                 reached.update(node.output)
         return frozenset(reached)
+
+    def sizes(self, name: str) -> tuple[int, ...] | None:
+        """A float32 value's sizes but the first, which counts samples; None where some are not known, or it is none."""
+        info = self.info.get(name)
+        if info is None or info.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+            return None
+        dims = info.type.tensor_type.shape.dim[1:]
+        return tuple(dim.dim_value for dim in dims) if all(dim.HasField("dim_value") for dim in dims) else None
 
     def needed(self, values: Iterable[str], given: Collection[str]) -> list[int]:
         """Indices of the nodes that compute ``values`` where ``given`` is known, in order."""
@@ -115,7 +123,7 @@ class Sketch:
             [*(t for name, t in self.graph.initializers.items() if name in read - made), *self.constants],
         )
         used = {(node.domain, node.op_type) for node in nodes}
-        functions = [f for f in skeleton.functions if (f.domain, f.name) in used or f.domain == "onnxviz"]
+        functions = [f for f in skeleton.functions if (f.domain, f.name) in used or f.domain == PROJECT_DOMAIN]
         return helper.make_model(proto, opset_imports=skeleton.opset_import, functions=functions, ir_version=IR_VERSION)
 
 

@@ -6,17 +6,21 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
-from onnxviz.engine.answers import Answers
 from onnxviz.engine.methods import Methods
+from onnxviz.engine.timing import Timing
 
 
-class Explainer(Methods, Answers):
+class Explainer(Methods, Timing):
     """Explains the network in an explainable ONNX file, without the framework that it came from.
 
     Shared arguments of the methods:
 
     * ``x``: a batch as the model takes it, (N, …): a numpy array, or anything that numpy or DLPack reads; a dict by
-      input name or a tuple for models with several inputs.
+      input name or a tuple for models with several inputs. Where the file says how pictures are prepared
+      (``convert(…, input=onnxviz.ImageInput(…))``) also a picture: a path, an image of Pillow, or uint8 pixels
+      (h, w, 3). Maps then have the picture's own size; where it was cropped, what the network did not see is 0, and a
+      note says so. Pixels (N, h, w, 3) are a batch. A list of pictures, whose sizes may differ, gives a list of
+      results, in order.
     * ``target``: whose score is explained. None is the top-1 of each sample (with a single output unit, the sign of
       the decision); an int one class for all samples; an integer array (N,) one class per sample; an integer array
       (N, T) or (1, T), such as ``[[281, 285]]``, T classes per sample from one forward pass, which gives results an
@@ -36,6 +40,7 @@ class Explainer(Methods, Answers):
         batch_size: samples per run; ``"auto"`` fits them into a fixed amount of memory.
         max_sessions: how many prepared sub-graphs are kept. They share the weights.
         threads: of onnxruntime; None is its default, one per physical core.
+        optimize: which of :data:`onnxviz.engine.optimizations.NAMES` are applied; True is all, False none.
 
     Raises:
         FileFormatError: the file is not an explainable one.
@@ -52,6 +57,7 @@ def load(
     batch_size: int | Literal["auto"] = "auto",
     max_sessions: int = 8,
     threads: int | None = None,
+    optimize: bool | Sequence[str] = True,
 ) -> Explainer:
     """Open an explainable file; arguments and errors are those of :class:`Explainer`."""
     return Explainer(
@@ -61,4 +67,5 @@ def load(
         batch_size=batch_size,
         max_sessions=max_sessions,
         threads=threads,
+        optimize=optimize,
     )

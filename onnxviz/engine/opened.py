@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from onnxviz.bundle import read
-from onnxviz.engine.core import Engine, check_batch_size
+from onnxviz.engine.chunks import check_batch_size
+from onnxviz.engine.core import Engine
 from onnxviz.engine.layers import LayerTable
 from onnxviz.errors import InputError
 from onnxviz.manifest import Output, Tensor
@@ -31,11 +32,12 @@ class Opened:
         batch_size: int | Literal["auto"] = "auto",
         max_sessions: int = 8,
         threads: int | None = None,
+        optimize: bool | Sequence[str] = True,
     ) -> None:
         self._bundle = read(path)
         self._engine = Engine(
             self._bundle, providers=providers, precision=precision, max_sessions=max_sessions, threads=threads,
-            batch_size=batch_size,
+            batch_size=batch_size, optimize=optimize,
         )  # fmt: skip
         self.layers = LayerTable(self._bundle.manifest.layers)
 
@@ -90,7 +92,7 @@ class Opened:
         raise InputError("this file does not say how images are prepared: give convert(…, input=onnxviz.ImageInput(…))")
 
     def read_image(self, picture: Any) -> Array:
-        """A picture (path, or uint8 pixels) as the model takes it, a batch of one."""
+        """A picture (a path, an image of Pillow, or uint8 pixels) as the model takes it, a batch of one."""
         return self.image_input.read(picture)
 
     # ----- life -----
@@ -98,12 +100,12 @@ class Opened:
     @property
     def batch_size(self) -> int | Literal["auto"]:
         """Samples per run; may be set."""
-        return self._engine.batch_size
+        return self._engine.chunks.batch_size
 
     @batch_size.setter
     def batch_size(self, value: int | Literal["auto"]) -> None:
         check_batch_size(value)
-        self._engine.batch_size = value
+        self._engine.chunks.batch_size = value
 
     def memory(self) -> dict[str, int]:
         """Bytes of weights, held once for all sessions, and how many sessions are kept of how many at most."""

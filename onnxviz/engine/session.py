@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -75,6 +76,16 @@ def choose_providers(wanted: Sequence[str] | str | None, *, precision: str = "fl
         names.append(CPU)
     tf32 = {"use_tf32": int(precision == "tf32")}
     return [(name, tf32) if name == CUDA else name for name in names]
+
+
+def is_cpu(providers: Sequence[Any]) -> bool:
+    """Whether nothing but the CPU computes."""
+    return [p if isinstance(p, str) else p[0] for p in providers] == [CPU]
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
@@ -170,8 +181,7 @@ def create_session(
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(weights.folder.resolve())
         )
-    on_cpu = [p if isinstance(p, str) else p[0] for p in providers] == [CPU]
-    weights.lend(options, model, on_cpu=on_cpu)
+    weights.lend(options, model, on_cpu=is_cpu(providers))
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
     except runtime_errors() as error:

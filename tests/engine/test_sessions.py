@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import onnxviz as ov
-from onnxviz.engine import core
+from onnxviz.engine import cache, chunks, core
 from onnxviz.errors import FileFormatError, LayerError, ProviderError
 from tests.networks import Cnn
 from tests.support import assert_close, model_of, network, normal, torch_gradient
@@ -75,7 +75,7 @@ def test_auto_fits_the_memory_of_a_chunk(cnn, monkeypatch):
     with ov.load(cnn.path) as ex:
         assert ex._bundle.manifest.activation_bytes == pytest.approx(activations, rel=0.01)
         seen = sizes_of_runs(monkeypatch)
-        monkeypatch.setattr(core, "CHUNK_BYTES", 5 * activations)
+        monkeypatch.setattr(chunks, "CHUNK_BYTES", 5 * activations)
         ex.gradient(cnn.x(5), 1)
     assert seen == [2, 2, 1]
 
@@ -151,13 +151,13 @@ def test_no_more_sessions_than_allowed(cnn, limit):
 
 
 def built(monkeypatch) -> list[None]:
-    made, create = [], core.create_session
+    made, create = [], cache.create_session
 
     def counted(*args, **options):
         made.append(None)
         return create(*args, **options)
 
-    monkeypatch.setattr(core, "create_session", counted)
+    monkeypatch.setattr(cache, "create_session", counted)
     return made
 
 

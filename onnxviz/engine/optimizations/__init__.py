@@ -1,0 +1,51 @@
+"""What is done for speed alone: named, each can be switched off, none changes a result beyond rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from onnxviz.engine.cut import Sketch
+from onnxviz.engine.optimizations import masks, pool_winners
+from onnxviz.errors import OptionError, nearest
+
+SPREAD_SAMPLES = "spread_samples"
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """A rewrite of a cut graph before its session is made.
+
+    Attributes:
+        name: for ``load(…, optimize=[…])``.
+        rewrite: changes the sketch in place; nothing where the optimisation is none of the graph's.
+    """
+
+    name: str
+    rewrite: Callable[[Sketch], None]
+
+
+OPTIMIZATIONS = (
+    Optimization(SPREAD_SAMPLES, lambda _: None),
+    Optimization("masks_before_pools", masks.before_pools),
+    Optimization("masks_in_blocks", masks.in_blocks),
+    Optimization("pool_winners", pool_winners.rewrite),
+)
+
+NAMES = tuple(one.name for one in OPTIMIZATIONS)
+
+
+def chosen(optimize: bool | Sequence[str]) -> tuple[Optimization, ...]:  # noqa: FBT001 - the argument of load()
+    """All, none, or those of these names, in the order in which they are applied.
+
+    Raises:
+        OptionError: there is none of that name.
+    """
+    if isinstance(optimize, bool):
+        return OPTIMIZATIONS if optimize else ()
+    if isinstance(optimize, str):
+        raise OptionError(f"optimize={optimize!r}: expected True, False or a list, [{optimize!r}]")
+    for name in optimize:
+        if name not in NAMES:
+            raise OptionError(f"optimize: there is no {name!r}{nearest(str(name), NAMES)} Known: {', '.join(NAMES)}")
+    return tuple(one for one in OPTIMIZATIONS if one.name in optimize)

@@ -1,0 +1,204 @@
+"""What is done for speed changes no result, and is really done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import onnxviz as ov
+from onnxviz.engine import cache
+from onnxviz.engine.optimizations import NAMES
+from onnxviz.errors import OptionError
+from tests.networks import normal
+from tests.support import assert_close
+
+
+class Pooled(nn.Module):
+    """A max pool between two layers, with what the case gives it to pool."""
+
+    def __init__(self, before: nn.Module, channels: int, **pool: object) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels, 3, padding=1)
+        self.before = before
+        self.pool = nn.MaxPool2d(**pool)
+        self.head = nn.Conv2d(channels, 4, 1)
+
+    def forward(self, image):
+        return self.head(self.pool(self.before(self.stem(image)))).mean((2, 3))
+
+
+class Fire(nn.Module):
+    """Two branches, each with its ReLU, joined and pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 16, 1), nn.Conv2d(3, 16, 3, padding=1)
+        self.head = nn.Conv2d(32, 4, 1)
+
+    def forward(self, image):
+        joined = torch.cat([self.left(image).relu(), self.right(image).relu()], 1)
+        return self.head(nn.functional.max_pool2d(joined, 3, 2)).mean((2, 3))
+
+
+class Twice(nn.Module):
+    """What is pooled is read a second time, so that its ReLU's gradient is a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, image):
+        x = self.stem(image).relu()
+        return self.head(nn.functional.max_pool2d(x, 3, 2)).mean((2, 3)) + self.head(x).mean((2, 3))
+
+
+POOLS = {
+    f"{kernel}, stride {stride}, pads {pads}, {'ceil' if ceil else 'floor'}": {
+        "kernel_size": kernel, "stride": stride, "padding": pads, "ceil_mode": ceil,
+    }
+    for kernel, stride, (pads, ceil) in product(
+        (2, 3, (1, 3), (3, 2), 5), (1, 2, 3), [(0, False), (1, False), (0, True), (1, True)]
+    )
+    if pads <= min(kernel if isinstance(kernel, tuple) else (kernel,)) // 2
+}  # fmt: skip
+BEFORE = {"ReLU": nn.ReLU(), "nothing": nn.Identity(), "Tanh": nn.Tanh(), "ReLU6": nn.ReLU6()}
+NETWORKS = {f"{size}": (lambda p=pool: Pooled(nn.ReLU(), 16, **p)) for size, pool in POOLS.items()}
+NETWORKS |= {
+    f"behind {name}": (lambda b=before: Pooled(b, 32, kernel_size=3, stride=2, padding=1))
+    for name, before in BEFORE.items()
+}
+NETWORKS |= {"24 channels": lambda: Pooled(nn.ReLU(), 24, kernel_size=3, stride=2), "joined": Fire, "read twice": Twice}
+
+SHOT = normal(2, 3, 13, 14, seed=5)
+IMAGES = {"noise": SHOT, "flat": np.full_like(SHOT, 0.5), "large": 1e4 * SHOT, "small": 1e-4 * SHOT}
+
+SATURATED = ("behind Tanh", "behind ReLU6")
+"""Networks whose gradient is 0 where values are large."""
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory):
+    """Network → its module and its file."""
+    folder, known = tmp_path_factory.mktemp("pools"), {}
+
+    def get(name):
+        if name not in known:
+            torch.manual_seed(0)
+            model = NETWORKS[name]().eval()
+            path = ov.convert(model, folder / f"{len(known)}.onnx", example=SHOT, quiet=True)
+            known[name] = model, path
+        return known[name]
+
+    return get
+
+
+def gradient(model: nn.Module, image: np.ndarray) -> np.ndarray:
+    x = torch.tensor(image, requires_grad=True)
+    (found,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
+    return found.numpy()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_all_of_them_leave_the_gradient_as_it_is(converted, network):
+    model, path = converted(network)
+    plain, fast = (ov.load(path, providers="cpu", optimize=optimize) for optimize in (False, True))
+    for image in IMAGES.values() if network not in SATURATED else [SHOT]:
+        expected = plain.gradient(image, 1).values
+        assert np.array_equal(fast.gradient(image, 1).values, expected)
+        assert_close(expected, gradient(model, image))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("network", ["joined", "read twice", "behind ReLU", "3, stride 2, pads 1, ceil"])
+@pytest.mark.parametrize("method", ["saliency", "guided_backprop", "deconvnet", "grad_cam"])
+def test_each_of_them_alone_leaves_methods_as_they_are(converted, network, name, method):
+    _, path = converted(network)
+    found = [
+        ov.load(path, providers="cpu", optimize=optimize).explain(SHOT, method, 2).values
+        for optimize in (False, [name])
+    ]
+    assert np.array_equal(*found)
+
+
+def operators(path, monkeypatch, optimize, target=1) -> Counter[str]:
+    """Those that onnxruntime was given for a gradient."""
+    seen, create = Counter(), cache.create_session
+
+    def watched(model, *args, **options):
+        seen.update(node.op_type for node in model.graph.node)
+        return create(model, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "create_session", watched)
+        ov.load(path, providers="cpu", optimize=optimize).gradient(SHOT, target)
+    return seen
+
+
+@pytest.mark.parametrize(("network", "winners", "masks"), [
+    ("joined", True, True), ("behind ReLU", True, True), ("read twice", True, False), ("behind Tanh", True, False),
+    ("24 channels", False, True),
+])  # fmt: skip
+def test_it_is_done_where_it_can_be(converted, monkeypatch, network, winners, masks):
+    _, path = converted(network)
+    assert "ScatterElements" not in operators(path, monkeypatch, optimize=False)
+    assert (operators(path, monkeypatch, ["pool_winners"])["ScatterElements"] == 1) == winners
+    moved, before = (operators(path, monkeypatch, optimize) for optimize in (["masks_before_pools"], False))
+    behind = {"joined": 2, "behind Tanh": 0}.get(network, 1)
+    assert before["ReluGrad"] == behind
+    assert (moved["ReluGrad"], moved["Identity"]) == (
+        (1, before["Identity"] + behind) if masks else (behind, before["Identity"])
+    )
+    blocked = operators(path, monkeypatch, ["masks_in_blocks"])
+    assert blocked["ReluGrad"] == 0
+    assert blocked["HardSigmoid"] == behind
+
+
+def test_several_targets_are_fast_too(converted, monkeypatch):
+    _, path = converted("joined")
+    assert operators(path, monkeypatch, True, [[0, 1]])["ScatterElements"] == 1
+    found = [ov.load(path, providers="cpu", optimize=o).gradient(SHOT, [[0, 1]]).values for o in (False, True)]
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize(("optimize", "message"), [
+    ("pool_winners", r"expected True, False or a list, \['pool_winners'\]"),
+    (["pool_winner"], "no 'pool_winner'; did you mean 'pool_winners'"),
+])  # fmt: skip
+def test_unknown_names_are_refused(cnn, optimize, message):
+    with pytest.raises(OptionError, match=message):
+        ov.load(cnn.path, optimize=optimize)
+
+
+# ----- samples on cores of their own -----
+
+
+@pytest.mark.parametrize("method", ["saliency", "grad_cam", "smooth_grad", "occlusion", "rise"])
+def test_spread_samples_give_what_a_whole_batch_gives(cnn, monkeypatch, method):
+    from onnxviz.engine import chunks
+
+    monkeypatch.setattr(chunks, "WORTH_SPREADING", 0)
+    x = cnn.x(7)
+    together = ov.load(cnn.path, providers="cpu", threads=3, optimize=False).explain(x, method, 1)
+    spread = ov.load(cnn.path, providers="cpu", threads=3).explain(x, method, 1)
+    assert_close(spread.values, together.values, bar=1e-6)
+    assert_close(spread.score, together.score, bar=1e-6)
+
+
+def test_how_samples_are_spread(cnn, monkeypatch):
+    from onnxviz.engine import chunks
+
+    plan = ov.load(cnn.path, providers="cpu", threads=3)._engine.chunks.plan
+    each = ov.load(cnn.path)._bundle.manifest.activation_bytes * 2
+    assert plan({"image": cnn.x(2)}, 2) == chunks.Plan(2)  # too little to do
+    monkeypatch.setattr(chunks, "WORTH_SPREADING", 0)
+    assert plan({"image": cnn.x(2)}, 2) == chunks.Plan(2)  # fewer samples than cores
+    assert plan({"image": cnn.x(7)}, 7) == chunks.Plan(3, 3)
+    monkeypatch.setattr(chunks, "CACHE_BYTES", 2 * each)
+    assert plan({"image": cnn.x(7)}, 7) == chunks.Plan(2, 3)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", each)
+    assert plan({"image": cnn.x(7)}, 7) == chunks.Plan(1, 3)
