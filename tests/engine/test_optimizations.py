@@ -147,13 +147,15 @@ def test_it_is_done_where_it_can_be(converted, monkeypatch, network, winners, ma
     _, path = converted(network)
     assert "ScatterElements" not in operators(path, monkeypatch, optimize=False)
     assert (operators(path, monkeypatch, ["pool_winners"])["ScatterElements"] == 1) == winners
-    moved, before = (operators(path, monkeypatch, optimize) for optimize in (["masks_before_pools"], False))
-    behind = {"joined": 2, "behind Tanh": 0}.get(network, 1)
+    split = "masks_before_splits"
+    moved, before = (operators(path, monkeypatch, optimize) for optimize in ([split, "masks_before_pools"], [split]))
+    assert operators(path, monkeypatch, optimize=False)["ReluGrad"] == {"joined": 2, "behind Tanh": 0}.get(network, 1)
+    behind = int(network != "behind Tanh")
     assert before["ReluGrad"] == behind
     assert (moved["ReluGrad"], moved["Identity"]) == (
         (1, before["Identity"] + behind) if masks else (behind, before["Identity"])
     )
-    blocked = operators(path, monkeypatch, ["masks_in_blocks"])
+    blocked = operators(path, monkeypatch, [split, "masks_in_blocks"])
     assert blocked["ReluGrad"] == 0
     assert blocked["HardSigmoid"] == behind
 

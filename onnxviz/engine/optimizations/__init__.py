@@ -27,9 +27,10 @@ class Optimization:
 
 OPTIMIZATIONS = (
     Optimization(SPREAD_SAMPLES, lambda _: None),
+    Optimization("masks_before_splits", masks.before_splits),
     Optimization("masks_before_pools", masks.before_pools),
-    Optimization("masks_in_blocks", masks.in_blocks),
     Optimization("pool_winners", pool_winners.rewrite),
+    Optimization("masks_in_blocks", masks.in_blocks),
 )
 
 NAMES = tuple(one.name for one in OPTIMIZATIONS)

@@ -1,8 +1,9 @@
-"""The masks of ReLU, computed in the layout of onnxruntime's convolutions, and before a pool instead of behind it."""
+"""The masks of ReLU, computed in the layout of onnxruntime's convolutions, and where they are smallest."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import onnx
 from onnx import helper
@@ -14,6 +15,46 @@ STEEP = 3e38
 """The slope of a HardSigmoid that is a step from 0 to 1: finite, so that 0 stays 0."""
 
 MICROSOFT = "com.microsoft"
+RELU_GRAD, MAX_POOL_GRAD = (MICROSOFT, "ReluGrad"), (PROJECT_DOMAIN, "MaxPoolGrad")
+
+
+def before_splits(sketch: Sketch) -> None:
+    """Where branches end in ReLUs and are joined, one mask of the whole is theirs, before the gradient is split."""
+    readers = _readers(sketch)
+    joined = {tuple(node.input): node for node in sketch.forward if node.op_type == "Concat"}
+    nodes: list[onnx.NodeProto] = []
+    same: dict[str, str] = {}
+    for node in sketch.backward:
+        masks = _masks(node.output, readers) if node.op_type == "Split" else []
+        whole = joined.get(tuple(mask.input[1] for mask in masks)) if masks else None
+        if whole is not None and _axis(whole) == _axis(node):
+            masked = _mask(masks[0], node.input[0], whole.output[0], f"{node.name}/masked")
+            same |= {mask.output[0]: mask.input[0] for mask in masks}
+            nodes += [masked, _of(node, masked.output[0])]
+        else:
+            nodes.append(_copied(node, same))
+    sketch.backward[:] = nodes
+
+
+def before_pools(sketch: Sketch) -> None:
+    """The mask of a ReLU whose values a max pool takes is the mask of what the pool gives.
+
+    A window's winner is positive where its largest value is. So few windows are masked instead of many pixels.
+    """
+    readers = _readers(sketch)
+    pooled = {node.input[0]: node.output[0] for node in sketch.forward if node.op_type == "MaxPool"}
+    nodes: list[onnx.NodeProto] = []
+    same: dict[str, str] = {}
+    for node in sketch.backward:
+        masks = _masks(node.output, readers) if (node.domain, node.op_type) == MAX_POOL_GRAD else []
+        y = pooled.get(node.input[1]) if masks and masks[0].input[1] == node.input[1] else None
+        if y is not None:
+            masked = _mask(masks[0], node.input[0], y, f"{node.name}/masked")
+            same[masks[0].output[0]] = node.output[0]
+            nodes += [masked, _of(node, masked.output[0])]
+        else:
+            nodes.append(_copied(node, same))
+    sketch.backward[:] = nodes
 
 
 def in_blocks(sketch: Sketch) -> None:
@@ -23,60 +64,57 @@ def in_blocks(sketch: Sketch) -> None:
     """
     nodes: list[onnx.NodeProto] = []
     for node in sketch.backward:
-        if (node.domain, node.op_type) == (MICROSOFT, "ReluGrad") and len(sketch.graph.sizes(node.input[1]) or ()) == 3:
-            mask = sketch.add("HardSigmoid", node.input[1], into=nodes, alpha=STEEP, beta=0.0)
-            node = helper.make_node("Mul", [node.input[0], mask], node.output, name=node.name)  # noqa: PLW2901
+        if (node.domain, node.op_type) == RELU_GRAD and len(sketch.graph.sizes(node.input[1]) or ()) == 3:
+            step = sketch.add("HardSigmoid", node.input[1], into=nodes, alpha=STEEP, beta=0.0)
+            node = helper.make_node("Mul", [node.input[0], step], node.output, name=node.name)  # noqa: PLW2901
         nodes.append(node)
     sketch.backward[:] = nodes
 
 
-def before_pools(sketch: Sketch) -> None:
-    """A ReLU's mask, of what a max pool of its values passes back, is the mask of the pooled values.
-
-    A window's winner is positive where its largest value is. So instead of many pixels few windows are masked. Where a
-    pool's input is joined from several ReLUs, all of them mask.
-    """
+def _readers(sketch: Sketch) -> dict[str, list[onnx.NodeProto]]:
+    """Value → who reads it."""
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in (*sketch.backward, *sketch.closing):
         for name in reads(node):
             readers[name].append(node)
-    joined = {node.output[0]: list(node.input) for node in sketch.forward if node.op_type == "Concat"}
-    pooled = {node.input[0]: node.output[0] for node in sketch.forward if node.op_type == "MaxPool"}
-    nodes: list[onnx.NodeProto] = []
-    masked: set[str] = set()
-    for node in sketch.backward:
-        if (node.domain, node.op_type) == (PROJECT_DOMAIN, "MaxPoolGrad") and node.input[1] in pooled:
-            behind = _masks(node, readers, joined, set(sketch.outputs))
-            if behind:
-                masked.update(one.output[0] for one in behind)
-                dy = f"{node.name}/masked"
-                relu = helper.make_node("ReluGrad", [node.input[0], pooled[node.input[1]]], [dy], name=dy)
-                relu.domain, relu.overload = MICROSOFT, behind[0].overload
-                changed = onnx.NodeProto()
-                changed.CopyFrom(node)
-                changed.input[0] = dy
-                nodes += [relu, changed]
-                continue
-        if node.output[0] in masked:
-            node = helper.make_node("Identity", [node.input[0]], node.output, name=node.name)  # noqa: PLW2901
-        nodes.append(node)
-    sketch.backward[:] = nodes
+    return readers
 
 
-def _masks(
-    pool: onnx.NodeProto, readers: dict[str, list[onnx.NodeProto]], joined: dict[str, list[str]], outputs: set[str]
-) -> list[onnx.NodeProto]:
-    """The ReLUs' gradients that read all of what a pool passes back; none where something else does too."""
-    x, dx = pool.input[1], pool.output[0]
-    parts, values = [dx], [x]
-    if len(readers[dx]) == 1 and readers[dx][0].op_type == "Split" and x in joined:
-        parts, values = list(readers[dx][0].output), joined[x]
+def _masks(values: Sequence[str], readers: dict[str, list[onnx.NodeProto]]) -> list[onnx.NodeProto]:
+    """The ReLUs' gradients that values go to, each to one; none where one goes elsewhere, or nowhere."""
     found = []
-    for part, value in zip(parts, values, strict=True):
-        if len(readers[part]) != 1 or not {part, dx}.isdisjoint(outputs):
+    for name in values:
+        if len(readers[name]) != 1:
             return []
-        (reader,) = readers[part]
-        if (reader.domain, reader.op_type, list(reader.input)) != (MICROSOFT, "ReluGrad", [part, value]):
+        (reader,) = readers[name]
+        if (reader.domain, reader.op_type) != RELU_GRAD or reader.input[0] != name:
             return []
         found.append(reader)
     return found
+
+
+def _mask(like: onnx.NodeProto, dy: str, y: str, name: str) -> onnx.NodeProto:
+    """Another ReLU's gradient."""
+    node = onnx.NodeProto()
+    node.CopyFrom(like)
+    node.name = name
+    node.input[:], node.output[:] = [dy, y], [name]
+    return node
+
+
+def _copied(node: onnx.NodeProto, same: dict[str, str]) -> onnx.NodeProto:
+    """The node, or an Identity of what its result is now the same as."""
+    origin = same.get(node.output[0])
+    return node if origin is None else helper.make_node("Identity", [origin], node.output, name=node.name)
+
+
+def _of(node: onnx.NodeProto, name: str) -> onnx.NodeProto:
+    """The node with another first input."""
+    changed = onnx.NodeProto()
+    changed.CopyFrom(node)
+    changed.input[0] = name
+    return changed
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == "axis"), 0)

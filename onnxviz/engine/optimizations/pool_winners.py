@@ -19,8 +19,7 @@ import onnx
 from onnx import helper
 
 from onnxviz.engine.cut import Sketch
-from onnxviz.engine.optimizations.masks import STEEP
-from onnxviz.manifest import PROJECT_DOMAIN
+from onnxviz.engine.optimizations.masks import MAX_POOL_GRAD, RELU_GRAD, STEEP
 from onnxviz.source import Array
 
 BLOCK = 16
@@ -70,9 +69,7 @@ def rewrite(sketch: Sketch) -> None:
     pooled = {node.input[0]: node.output[0] for node in sketch.forward if node.op_type == "MaxPool"}
     nodes: list[onnx.NodeProto] = []
     for node in sketch.backward:
-        windows = (
-            _windows(sketch, node, pooled) if (node.domain, node.op_type) == (PROJECT_DOMAIN, "MaxPoolGrad") else None
-        )
+        windows = _windows(sketch, node, pooled) if (node.domain, node.op_type) == MAX_POOL_GRAD else None
         if windows is None:
             nodes.append(node)
         else:
@@ -104,19 +101,31 @@ def _replace(
 
     dy, x = node.input
     channels, pixels, rows = np.array([windows.channels]), np.array([np.prod(windows.image)]), np.array([0, 0, -1])
-    winners = add("Reshape", _winners(add, x, pooled.get(x), windows), rows)
+    # Where a ReLU's mask stands before the pool nothing is negative, and where all is 0 nothing is passed back.
+    positive = any(
+        (n.domain, n.op_type) == RELU_GRAD and n.output[0] == dy and n.input[1] == pooled.get(x) for n in into
+    )
+    winners = add("Reshape", _winners(add, x, pooled.get(x), windows, padded=not positive), rows)
     nothing = add("ConstantOfShape", add("Concat", add("Shape", dy, end=1), channels, pixels, axis=0))
     spread = add("ScatterElements", nothing, winners, add("Reshape", dy, rows), axis=2, reduction="add")
     shape = sketch.constant(np.array([0, 0, *windows.image]))
     into.append(helper.make_node("Reshape", [spread, shape], node.output, name=node.name))
 
 
-def _winners(add: Add, x: str, y: str | None, windows: Windows) -> str:
-    """The number in the image of each window's winner, (N, channels, rows, columns); y where it is known."""
-    if any((*windows.begin, *windows.end)):
-        pads = np.array([0, 0, *windows.begin, 0, 0, *windows.end])
-        x = add("Pad", x, pads, LOWEST)
-    shape = {"kernel_shape": windows.kernel, "strides": windows.strides}
+def _winners(add: Add, x: str, y: str | None, windows: Windows, *, padded: bool) -> str:
+    """The number in the image of each window's winner, (N, channels, rows, columns).
+
+    Args:
+        add: appends a node.
+        x: the image.
+        y: the largest values, where they are known.
+        windows: of the pool.
+        padded: make the image larger by values that never win; else by 0.
+    """
+    pads = (*windows.begin, *windows.end)
+    if padded and any(pads):
+        x, pads = add("Pad", x, np.array([0, 0, *windows.begin, 0, 0, *windows.end]), LOWEST), (0, 0, 0, 0)
+    shape = {"kernel_shape": windows.kernel, "strides": windows.strides, "pads": pads}
     y = y or add("MaxPool", x, **shape)
     places = list(product(*map(range, windows.kernel)))
     lost = []
