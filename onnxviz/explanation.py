@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxviz.errors import FileFormatError, InputError, OptionError
-from onnxviz.image import resize_linear
+from onnxviz.image import View, resize_linear
+from onnxviz.image.geometry import WHOLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +30,8 @@ SHOWN = 8
 """How many samples, and slices of a volume, a plot shows at most."""
 NOTE_LETTERS = 18
 """How many letters of a note fit into an inch below a plot."""
+PLOTTED = 1024
+"""How many pixels the longer side of a picture keeps at least in a plot, whose panels show fewer."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +49,9 @@ class Explanation:
         provider: the execution provider that ran.
         class_names: names of the model's classes, by index.
         notes: what must be known to read the values, in sentences: activations that the method leaves as they are.
+        image: the pictures that were explained, uint8 RGB (N, H, W, 3), where the input was given as pictures; the
+            values have their size, and plots and overlays lie over them.
+        covered: the part of them that the network saw: top, left, bottom and right, as shares of height and width.
 
     Raises:
         OptionError: ``axes`` does not fit ``values``.
@@ -61,11 +67,14 @@ class Explanation:
     provider: str = ""
     class_names: Sequence[str] | None = None
     notes: Sequence[str] = ()
+    image: npt.NDArray[np.uint8] | None = None
+    covered: tuple[float, float, float, float] = WHOLE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", np.asarray(self.values, np.float32))
         object.__setattr__(self, "axes", tuple(self.axes))
         object.__setattr__(self, "notes", tuple(self.notes))
+        object.__setattr__(self, "covered", tuple(self.covered))
         if len(self.axes) != self.values.ndim or not set(self.axes) <= set(ROLES):
             raise OptionError(
                 f"axes has one of {ROLES} for each axis of values; got {self.axes} for shape {self.values.shape}"
@@ -136,7 +145,7 @@ class Explanation:
 
     def overlay(
         self,
-        image: npt.ArrayLike,
+        image: npt.ArrayLike | None = None,
         alpha: float = 0.5,
         mode: str = "blend",
         clip: tuple[float, float] = (10, 90),
@@ -144,13 +153,14 @@ class Explanation:
         """The maps over their pictures, as uint8 RGB (N, H, W, 3), or (N, T, H, W, 3) with several targets.
 
         Args:
-            image: uint8 RGB (H, W, 3) for all samples, or (N, H, W, 3).
+            image: uint8 RGB (H, W, 3) for all samples, or (N, H, W, 3); None is the explained pictures. Of these, what
+                the network did not see stays grey (black with ``"multiply"``).
             alpha: see :class:`onnxviz.plot.colours.Style`, as ``mode`` and ``clip``.
             mode: ``"blend"`` or ``"multiply"``.
             clip: percentiles for ``"multiply"``.
 
         Raises:
-            InputError: the maps are not two-dimensional, or the pictures do not fit.
+            InputError: the maps are not two-dimensional, or the pictures do not fit or are missing.
             OptionError: an impossible option.
         """
         from onnxviz.plot.arguments import images_of, maps_of
@@ -158,24 +168,36 @@ class Explanation:
 
         style = Style(mode, alpha, clip)
         maps = maps_of("values", self, 2)
-        images = images_of("image", image, len(maps))
-        sized = resize_linear(maps, images.shape[1:3], (2, 3))
-        laid = [[style.lay(one, picture) for one in sample] for sample, picture in zip(sized, images, strict=True)]
-        result = np.array(laid)
+        behind = self.image if image is None else image
+        if behind is None:
+            raise InputError("overlay needs image=, for the input was not given as a picture")
+        images = images_of("image", behind, len(maps))
+        _, height, width, _ = images.shape
+        sized = resize_linear(maps, (height, width), (2, 3))
+        result = np.repeat(images[:, None], maps.shape[1], axis=1)
+        seen = View((height, width), self.covered).covered
+        for n, picture in enumerate(images):
+            if self.covered != WHOLE:
+                result[n] = replace(style, alpha=0.0).lay(np.zeros((height, width)), picture)
+            for t, values in enumerate(sized[n]):
+                result[n, t][seen] = style.lay(values[seen], picture[seen])
         return result if "target" in self.axes else result[:, 0]
 
     def plot(self, image: npt.ArrayLike | None = None) -> Figure:
         """A matplotlib figure: a row for each of the first samples, a column for each target; the notes stand below.
 
         Args:
-            image: what the maps lie over. Two-dimensional maps: uint8 RGB (H, W, 3) or (N, H, W, 3).
-                One-dimensional ones: the signal (T,), (N, T) or (N, C, T). Volumes are shown in slices, without.
+            image: what the maps lie over; None is the explained pictures, where the input was given as pictures.
+                Two-dimensional maps: uint8 RGB (H, W, 3) or (N, H, W, 3). One-dimensional ones: the signal (T,), (N, T)
+                or (N, C, T). Volumes are shown in slices, without.
 
         Raises:
             InputError: there are no spatial axes, or ``image`` does not fit.
         """
         from onnxviz.plot import explanations
 
+        if image is None and self.image is not None:
+            image = self.image[:, :: (step := max(1, max(self.image.shape[1:3]) // PLOTTED)), ::step]
         figure = explanations.plot(self, image, most=SHOWN)
         if self.notes:
             width = int(NOTE_LETTERS * figure.get_figwidth())
@@ -190,7 +212,7 @@ class Explanation:
         """
         path = Path(path)
         if path.suffix == ".npz":
-            arrays = {name: getattr(self, name) for name in ("values", "target", "score")}
+            arrays = {name: getattr(self, name) for name in ("values", "target", "score", "image")}
             others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
             present = {name: array for name, array in arrays.items() if array is not None}
             np.savez_compressed(path, allow_pickle=False, **present, description=np.array(_to_json(others)))

@@ -20,6 +20,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from onnxviz import Explainer
     from tests.support import Subject
 
 settings.register_profile("ordinary", derandomize=True, database=None, deadline=None, max_examples=400)
@@ -54,6 +55,17 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Subjec
 def cnn(subjects) -> Subject:
     """The smallest convolutional network, for tests that any network would do for."""
     return subjects("cnn")
+
+
+@pytest.fixture(scope="session")
+def pictured(tmp_path_factory) -> Explainer:
+    """The same with a description of its pictures and names of classes."""
+    import onnxviz as ov
+    from tests.support import convert
+
+    image = ov.ImageInput(12, scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+    path, classes = tmp_path_factory.mktemp("pictured") / "net.onnx", ["crane", "Egyptian cat", "crane", "cup", "x:1"]
+    return ov.load(convert("cnn", path, input=image, classes=classes))
 
 
 @pytest.fixture

@@ -98,6 +98,21 @@ def torch_gradient(
     return torch.autograd.grad(total, kept["value"])[0].numpy()
 
 
+def score_of(
+    model: nn.Module, x: torch.Tensor, layer: str | None, score: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """A score (N,) of a layer's output, as autograd sees it; of the model's own where ``layer`` is None."""
+    kept: dict[str, torch.Tensor] = {}
+    with hooked(model, {layer: lambda _m, _x, y: kept.update(y=y)} if layer else {}):
+        output = model(x)
+    return score(kept["y"] if layer else output)
+
+
+def kept_slopes(found: ov.Explanation) -> tuple[str, ...]:
+    """The notes on what a rewrite left alone."""
+    return tuple(note for note in found.notes if note.startswith("no rectifiers"))
+
+
 def assert_close(got, expected, bar: float = 1e-5) -> None:
     """Equal to ``bar`` of the largest absolute expected value, and not all zero."""
     got, expected = np.asarray(got), np.asarray(expected)

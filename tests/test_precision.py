@@ -231,3 +231,32 @@ def test_a_wrong_quantisation_rule_would_be_found(tmp_path, monkeypatch):
     monkeypatch.setitem(registry.VJPS, ("", "QuantizeLinear"), forgetful)
     with pytest.raises(CheckFailedError):
         ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
+
+
+# ----- a float32 file computed in float16 -----
+
+
+@pytest.mark.parametrize("network", ["cnn", "volume", "mixed", "residual", "segmenter"])
+def test_the_engine_computes_in_float16_if_asked(subjects, network):
+    subject = subjects(network)
+    x = subject.x(3)
+    half, single = (ov.load(subject.path, providers="cpu", precision=p) for p in ("float16", "float32"))
+    predicted = half.predict(x)
+    assert predicted.dtype == np.float32
+    assert 0 < np.abs(predicted - single.predict(x)).max() < 5e-3 * np.abs(single.predict(x)).max()
+    for target in (None, 1, [[0, 1]]):
+        found, expected = half.gradient(x, target), single.gradient(x, target)
+        assert found.values.dtype == np.float32
+        assert (found.options["precision"], expected.options["precision"]) == ("float16", "float32")
+        cosine = np.vdot(found.values, expected.values) / np.linalg.norm(found.values) / np.linalg.norm(expected.values)
+        assert cosine > 0.999
+        assert not np.array_equal(found.values, expected.values)
+
+
+def test_features_and_maps_computed_in_float16_come_as_float32(cnn):
+    with ov.load(cnn.path, providers="cpu", precision="float16") as ex:
+        features = ex.features(cnn.x(2))
+        assert {values.dtype for values in features.values()} == {np.dtype(np.float32)}
+        for name, values in cnn.explainer.features(cnn.x(2)).items():
+            assert_close(features[name], values, bar=5e-3)
+        assert_close(ex.grad_cam(cnn.x(2), 1).values, cnn.explainer.grad_cam(cnn.x(2), 1).values, bar=1e-2)

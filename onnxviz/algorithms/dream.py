@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from onnxviz.algorithms.ascent import Ascent, Ask, Rule, Trace
-from onnxviz.algorithms.maximize import Regularizer, Subject, result, sorted_out
+from onnxviz.algorithms.ascent import Ascent, Site, Trace
+from onnxviz.algorithms.canvas import Canvas
+from onnxviz.algorithms.maximize import Penalties, Projections, Regularizer, moments, result, sorted_out
 from onnxviz.algorithms.objectives import Objective, square_objective
 from onnxviz.algorithms.parameterization import Images, Pixels
+from onnxviz.algorithms.rules import Rule
+from onnxviz.algorithms.steps import Steps
+from onnxviz.algorithms.subject import Subject
+from onnxviz.algorithms.tiles import Tiles
 from onnxviz.algorithms.transforms import Transforms
-from onnxviz.engine.core import Engine
+from onnxviz.engine.chunks import Chunk
+from onnxviz.engine.core import Engine, Run
 from onnxviz.engine.inputs import array
 from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.room import first_empty
@@ -22,7 +28,6 @@ from onnxviz.errors import InputError, OptionError
 from onnxviz.image import read_pixels, resize_linear
 from onnxviz.manifest import Layer
 from onnxviz.maximization import Maximization
-from onnxviz.source import Array
 
 
 def deep_dream(
@@ -51,65 +56,82 @@ def deep_dream(
             f"and at least 1"
         )
     rate = 2 * subject.units.level if learning_rate is None else learning_rate
-    ascent = Ascent(
-        subject.units, Pixels(subject.units.limits), Rule("normalized", rate),
-        *sorted_out(regularizers, subject.units), Transforms(jitter),
+    dream = _Dream(
+        subject, square_objective(at, engine, subject.tensor), Rule("normalized", rate), Transforms(jitter),
+        *sorted_out(regularizers, subject.units),
     )  # fmt: skip
-    objective = square_objective(at, engine, subject.tensor)
     pictures = _octaves(_picture(image, subject), spatial, octaves, octave_scale)
     _require_room(pictures[0], subject, at)
     total = steps * len(pictures)
-    kept = sorted({int(step) for step in np.linspace(0 if snapshots > 1 else total, total, snapshots).round()})
+    kept = moments(snapshots, total)
     with tqdm(total=total, delay=2, disable=None, leave=False, desc="dreaming", unit="step") as bar:
-        trace, ask = _dreamt(ascent, pictures, subject, objective, steps, np.random.default_rng(seed), kept, bar)
+        trace = dream.of(pictures, steps, np.random.default_rng(seed), kept, bar)
     options = {
         "octaves": octaves, "octave_scale": octave_scale, "steps": steps, "learning_rate": rate, "jitter": jitter,
         "regularizers": [repr(one) for one in regularizers], "seed": seed,
     }  # fmt: skip
-    return result(subject, trace.numbers, trace, ask(trace.numbers)[0], [at.name], kept, options)
+    return result(subject, trace, [at.name], kept, options)
 
 
-def _dreamt(
-    ascent: Ascent,
-    pictures: list[Images],
-    subject: Subject,
-    objective: Objective,
-    steps: int,
-    random: np.random.Generator,
-    kept: Sequence[int],
-    bar: tqdm,
-) -> tuple[Trace, Ask]:
-    """From the smallest octave to the largest; what was dreamt at one is added to the next."""
-    spatial, largest = subject.units.axes.spatial, pictures[-1].shape
-    dreamt = np.zeros_like(pictures[0])
-    scores, frames, moved = [], [], np.zeros(1, bool)
-    for k, picture in enumerate(pictures):
-        dreamt = resize_linear(dreamt, [picture.shape[axis] for axis in spatial], spatial)
-        ask = _ask(subject, objective, picture)
-        last = k == len(pictures) - 1
-        here = frozenset(s - k * steps for s in kept if k * steps <= s < (k + 1) * steps + last)
-        trace = ascent.climb(picture + dreamt, ask, steps, random, keep=here, bar=bar)
-        dreamt = trace.numbers - picture
-        scores.append(trace.scores)
-        moved |= trace.moved
-        frames += [resize_linear(one, [largest[axis] for axis in spatial], spatial) for one in trace.kept]
-    return replace(trace, scores=np.concatenate(scores), moved=moved, kept=frames), ask
+@dataclass(frozen=True)
+class _Dream:
+    """What is the same at all octaves."""
 
+    subject: Subject
+    objective: Objective
+    rule: Rule
+    transforms: Transforms
+    penalties: Penalties
+    projections: Projections
 
-def _ask(subject: Subject, objective: Objective, picture: Images) -> Ask:
-    """The layer's L2 norm of pictures of this size, as a whole where the file takes any size, else tile by tile."""
-    spatial, sizes = subject.units.axes.spatial, subject.tensor.shape
-    windows = {axis: size for axis in spatial if isinstance(size := sizes[axis], int) and size != picture.shape[axis]}
-    tiles = Tiles(windows, picture.shape)
-    parts = tiles.cut(picture)
-    whole = replace(objective, rows=np.arange(len(parts)))
-    asked = subject.ask([whole], subject.feeds(subject.units.input(parts), None))
+    def of(
+        self, pictures: Sequence[Images], steps: int, random: np.random.Generator, kept: Sequence[int], bar: tqdm
+    ) -> Trace:
+        """From the smallest octave to the largest; what was dreamt at one is added to the next."""
+        spatial, largest = self.subject.units.axes.spatial, pictures[-1].shape
+        dreamt = np.zeros_like(pictures[0])
+        scores, frames, moved = [], [], np.zeros(1, bool)
+        for k, picture in enumerate(pictures):
+            dreamt = resize_linear(dreamt, [picture.shape[axis] for axis in spatial], spatial)
+            last = k == len(pictures) - 1
+            here = [s - k * steps for s in kept if k * steps <= s < (k + 1) * steps + last]
+            course = self._steps(picture)
+            ascent = Ascent(course, self.projections, course.draws(steps, random), here, bar)
+            trace = self._climbed(ascent, picture + dreamt, scored=last)
+            dreamt = trace.images - picture
+            scores.append(trace.scores)
+            moved |= trace.moved
+            frames += [resize_linear(one, [largest[axis] for axis in spatial], spatial) for one in trace.kept]
+        whole = np.array(frames, np.float32).reshape(len(frames), *largest)
+        return replace(trace, scores=np.concatenate(scores), moved=moved, kept=whole)
 
-    def ask(images: Images) -> tuple[Array, Images]:
-        squares, gradient = asked(tiles.cut(images))
-        return np.sqrt(squares.sum(keepdims=True)), tiles.join(gradient)
+    def _steps(self, picture: Images) -> Steps:
+        """The picture as a whole where the file takes any size, else tile by tile."""
+        units, tensor = self.subject.units, self.subject.tensor
+        canvas = Canvas.of(picture.shape, units.axes)
+        windows = tuple(
+            size if isinstance(size := tensor.shape[axis], int) and size != n else None
+            for axis, n in zip(canvas.spatial, canvas.space, strict=True)
+        )
+        pixels = Pixels(units.limits)
+        return Steps(
+            tensor, units, canvas, pixels, self.rule, self.penalties, self.transforms, Tiles(canvas, windows)
+        )  # fmt: skip
 
-    return ask
+    def _climbed(self, ascent: Ascent, picture: Images, *, scored: bool) -> Trace:
+        engine, canvas, tiles = self.subject.engine, ascent.steps.canvas, ascent.steps.tiles
+        assert tiles is not None
+        window = tiles.window
+        feeds = self.subject.feeds(window.outward(np.zeros((1, *window.shape), np.float32)), None)
+        most = engine.chunks.most(feeds, tiles.count)
+        parts = list(tiles.runs(most, engine.bundle.manifest.static_batch))
+
+        def work(_: Chunk, run: Run) -> Trace:
+            site = Site(engine.graph, run, self.objective, {}, parts)
+            return ascent.climb(site, canvas.inward(picture), 1, scored=scored)
+
+        (trace,) = engine.iterate(feeds, work)
+        return trace
 
 
 def _require_room(picture: Images, subject: Subject, layer: Layer) -> None:
@@ -122,42 +144,6 @@ def _require_room(picture: Images, subject: Subject, layer: Layer) -> None:
             f"layer {layer.name!r} sees nothing of the smallest octave, {[picture.shape[axis] for axis in spatial]}: "
             f"take fewer octaves, a smaller octave_scale, or a larger picture"
         )
-
-
-class Tiles:
-    """A picture (1, …) in windows of a network that takes one size only, (tiles, …), around the edges where need be.
-
-    Args:
-        windows: axis → the network's size.
-        shape: of the picture.
-    """
-
-    def __init__(self, windows: dict[int, int], shape: Sequence[int]) -> None:
-        self.places = {
-            axis: (np.arange(-(-shape[axis] // window) * window) % shape[axis]).reshape(-1, window)
-            for axis, window in windows.items()
-        }
-        self.shape = tuple(shape)
-
-    def cut(self, picture: Images) -> Images:
-        """The tiles."""
-        for axis, places in self.places.items():
-            taken = np.take(picture, places, axis)  # (batch, …, tiles, window, …)
-            moved = np.moveaxis(taken, axis, 1)
-            picture = moved.reshape(-1, *moved.shape[2:])
-        return picture
-
-    def join(self, tiles: Images) -> Images:
-        """The mean of what the tiles say about each place of the picture."""
-        for axis, places in reversed(self.places.items()):
-            split = tiles.reshape(-1, len(places), *tiles.shape[1:])
-            flat = np.moveaxis(split, 1, axis)
-            flat = flat.reshape(*flat.shape[:axis], -1, *flat.shape[axis + 2 :])
-            tiles = np.zeros((*flat.shape[:axis], self.shape[axis], *flat.shape[axis + 1 :]), np.float32)
-            np.add.at(np.moveaxis(tiles, axis, 0), places.ravel(), np.moveaxis(flat, axis, 0))
-            count = np.bincount(places.ravel(), minlength=self.shape[axis]).astype(np.float32)
-            tiles /= count.reshape(-1, *[1] * (tiles.ndim - axis - 1))
-        return tiles
 
 
 def _picture(image: Any, subject: Subject) -> Images:

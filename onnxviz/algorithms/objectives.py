@@ -1,4 +1,4 @@
-"""What is maximised, as graphs: scores and their gradients with respect to the input, in one run per step."""
+"""What is maximised, as graphs: scores and their gradients with respect to the input."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import onnx
 from onnx import helper
 
 from onnxviz.algorithms.goals import Goal, channel_axis
-from onnxviz.engine.core import RESULT, Engine
+from onnxviz.engine.core import Engine
 from onnxviz.engine.cut import Sketch, cut
 from onnxviz.engine.targets import SCORE, Of, add_seed
 from onnxviz.errors import LayerError, OptionError
 from onnxviz.manifest import Input, Layer, Output, grad_name, seed_name
-from onnxviz.source import Array, Feeds
+from onnxviz.source import Array
 
 CHANNELS, PLACES = "head/channels", "head/places"
 """Inputs of a cut graph: how much each channel of a layer counts (N, C), and where (N, other axes)."""
@@ -27,8 +27,8 @@ class Objective:
 
     Attributes:
         rows: which images.
-        key: of the graph's session.
-        build: makes the graph, with the outputs RESULT and SCORE.
+        key: equal for equal graphs.
+        build: makes the graph, with the values ``grad/<input>`` and SCORE, (R,).
         fed: further inputs of the graph, a row for each image.
     """
 
@@ -36,11 +36,6 @@ class Objective:
     key: Hashable
     build: Callable[[], Sketch]
     fed: Mapping[str, Array]
-
-    def ask(self, engine: Engine, feeds: Feeds) -> tuple[Array, Array]:
-        """Scores (R,) and gradients (R, …), float32, of feeds that hold these R images."""
-        results = engine.compute(self.key, self.build, feeds, self.fed)
-        return results[SCORE].astype(np.float32, copy=False), results[RESULT].astype(np.float32, copy=False)
 
 
 def objectives_of(units: Sequence[Goal], engine: Engine, tensor: Input, of: Of) -> list[Objective]:
@@ -63,11 +58,10 @@ def _output_objective(units: Sequence[Goal], rows: Array, engine: Engine, tensor
 
     def build() -> Sketch:
         sketch = cut(engine.graph, [output.logits, grad_name(tensor.value)], live=[seed_name(output.name)])
-        sketch.output(grad_name(tensor.value), RESULT)
         add_seed(sketch, output, of, top=False, dtype=helper.np_dtype_to_tensor_dtype(seeds.dtype))
         return sketch
 
-    return Objective(rows, ("maximize", "output", output.name, of), build, {f"{seed_name(output.name)}#given": seeds})
+    return Objective(rows, ("output", output.name, of), build, {f"{seed_name(output.name)}#given": seeds})
 
 
 def _layer_objective(units: Sequence[Goal], rows: Array, engine: Engine, tensor: Input, of: Of) -> Objective:
@@ -82,13 +76,13 @@ def _layer_objective(units: Sequence[Goal], rows: Array, engine: Engine, tensor:
     def cotangent(sketch: Sketch) -> str:
         return _cotangent(sketch, layer, placed=PLACES in fed)
 
-    key = ("maximize", "layer", layer.value, PLACES in fed)
+    key = ("layer", layer.value, PLACES in fed)
     return Objective(rows, key, lambda: _layer_graph(engine, layer, tensor, cotangent), fed)
 
 
 def square_objective(layer: Layer, engine: Engine, tensor: Input) -> Objective:
     """The sum of a layer's squares, for however many images are fed, and half of its gradient."""
-    key = ("maximize", "square", layer.value)
+    key = ("square", layer.value)
     return Objective(np.array([0]), key, lambda: _layer_graph(engine, layer, tensor, lambda _: layer.value), {})
 
 
@@ -107,7 +101,6 @@ def _layer_graph(engine: Engine, layer: Layer, tensor: Input, cotangent: Callabl
     rest = np.array([i for i in range(len(layer.shape)) if i != layer.axes.batch])
     wide = [sketch.add("Cast", name, to=onnx.TensorProto.FLOAT) for name in (flowing, layer.value)]
     score = sketch.add("ReduceSum", sketch.add("Mul", *wide), rest, keepdims=0)
-    sketch.output(gradient, RESULT)
     sketch.output(score, SCORE)
     return sketch
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.algorithms.canvas import Add, Canvas, along, number
 from onnxviz.errors import OptionError
 from onnxviz.image import ImageInput
 from onnxviz.manifest import Axes, Input
@@ -73,7 +76,7 @@ class Units:
 
 
 class Parameterization(Protocol):
-    """Numbers that stand for an image: what the ascent moves."""
+    """Numbers that stand for an image: what the ascent moves. The functions append to a graph."""
 
     @property
     def name(self) -> str:
@@ -87,13 +90,17 @@ class Parameterization(Protocol):
     def bounded(self) -> bool:
         """Whether numbers outside of the valid range must be brought back after a step."""
 
-    def decode(self, numbers: Images) -> Images:
+    @property
+    def key(self) -> Hashable:
+        """Equal for those that append the same."""
+
+    def decode(self, add: Add, numbers: str) -> str:
         """The images."""
 
-    def encode(self, images: Images) -> Images:
+    def encode(self, add: Add, images: str) -> str:
         """The numbers of images; the inverse of :meth:`decode`."""
 
-    def pull(self, images: Images, gradient: Images) -> Images:
+    def pull(self, add: Add, images: str, gradient: str) -> str:
         """The gradient with respect to the numbers of these images, from that with respect to the images."""
 
 
@@ -110,15 +117,20 @@ class Pixels:
         """See :class:`Parameterization`."""
         return self.limits is not None
 
-    def decode(self, numbers: Images) -> Images:
+    @property
+    def key(self) -> Hashable:
         """See :class:`Parameterization`."""
-        return numbers if self.limits is None else np.clip(numbers, *self.limits)
+        return self
 
-    def encode(self, images: Images) -> Images:
+    def decode(self, add: Add, numbers: str) -> str:
+        """See :class:`Parameterization`."""
+        return numbers if self.limits is None else add("Clip", numbers, *map(number, self.limits))
+
+    def encode(self, add: Add, images: str) -> str:  # noqa: ARG002 - the same everywhere
         """See :class:`Parameterization`."""
         return images
 
-    def pull(self, images: Images, gradient: Images) -> Images:  # noqa: ARG002 - the same everywhere
+    def pull(self, add: Add, images: str, gradient: str) -> str:  # noqa: ARG002
         """See :class:`Parameterization`."""
         return gradient
 
@@ -131,8 +143,7 @@ class Fourier:
     are as many as the pixels. Values come into ``limits`` by a tanh.
 
     Args:
-        shape: of the images (N, …).
-        axes: what their axes mean.
+        canvas: of the images.
         colours: the order of three colour channels; others are moved each on its own.
         limits: smallest and largest value of an image; None leaves them open.
     """
@@ -141,67 +152,83 @@ class Fourier:
     levels = 0.5  # most of a step goes into low frequencies, where it is seen
     bounded = False
 
-    def __init__(
-        self, shape: Sequence[int], axes: Axes, colours: str | None, limits: tuple[float, float] | None
-    ) -> None:
-        self.spatial, self.channel, self.limits = axes.spatial, axes.channel, limits
-        frequencies = np.meshgrid(*(np.fft.fftfreq(shape[axis]) for axis in axes.spatial), indexing="ij")
-        lowest = 1 / max(shape[axis] for axis in axes.spatial)
+    def __init__(self, canvas: Canvas, colours: str | None, limits: tuple[float, float] | None) -> None:
+        self.canvas, self.limits = canvas, limits
+        frequencies = np.meshgrid(*map(np.fft.fftfreq, canvas.space), indexing="ij")
+        lowest = 1 / max(canvas.space)
         scale = 1 / np.maximum(np.sqrt(sum(f * f for f in frequencies)), lowest)
         scale /= np.sqrt((scale**2).mean())
-        self.scale = scale.reshape([n if i in axes.spatial else 1 for i, n in enumerate(shape)]).astype(np.float32)
+        self.scale = scale.astype(np.float32)
         self.mix = None
-        if colours in ("RGB", "BGR") and axes.channel is not None:
+        if colours in ("RGB", "BGR") and canvas.rest == (3,):
             rows = COLOURS if colours == "RGB" else COLOURS[::-1]
             self.mix = (rows / np.sqrt((rows**2).sum(1).mean())).astype(np.float32)
+        self.key: Hashable = (self.name, canvas, None if self.mix is None else colours, limits)
 
-    def decode(self, numbers: Images) -> Images:
+    def decode(self, add: Add, numbers: str) -> str:
         """See :class:`Parameterization`."""
-        images = self._mixed(self._hartley(self.scale * numbers), self.mix)
+        images = self._mixed(add, self._hartley(add, add("Mul", numbers, self.scale)), self.mix)
         if self.limits is None:
             return images
         middle, half = self._range(self.limits)
-        bounded: Images = middle + half * np.tanh(images / half)
-        return bounded
+        bounded = add("Mul", add("Tanh", add("Div", images, half)), half)
+        return add("Add", bounded, middle)
 
-    def encode(self, images: Images) -> Images:
+    def encode(self, add: Add, images: str) -> str:
         """See :class:`Parameterization`. Values at the limits, which a tanh never reaches, are drawn in a little."""
         if self.limits is not None:
             middle, half = self._range(self.limits)
-            images = half * np.arctanh(np.clip((images - middle) / half, -0.99, 0.99))
+            inside = add("Clip", add("Div", add("Sub", images, middle), half), number(-0.99), number(0.99))
+            one = number(1)
+            odds = add("Log", add("Div", add("Add", inside, one), add("Sub", one, inside)))  # artanh, which CUDA lacks
+            images = add("Mul", odds, half / number(2))
         mix = None if self.mix is None else np.linalg.inv(self.mix)
-        numbers: Images = self._hartley(self._mixed(images, mix)) / self.scale
-        return numbers
+        return add("Div", self._hartley(add, self._mixed(add, images, mix)), self.scale)
 
-    def pull(self, images: Images, gradient: Images) -> Images:
+    def pull(self, add: Add, images: str, gradient: str) -> str:
         """See :class:`Parameterization`."""
         if self.limits is not None:
             middle, half = self._range(self.limits)
-            inside = (images - middle) / half
-            gradient = gradient * (1 - inside * inside)
-        mix = None if self.mix is None else self.mix.T
-        pulled: Images = self.scale * self._hartley(self._mixed(gradient, mix))
-        return pulled
+            inside = add("Div", add("Sub", images, middle), half)
+            gradient = add("Mul", gradient, add("Sub", number(1), add("Mul", inside, inside)))
+        mix = None if self.mix is None else np.ascontiguousarray(self.mix.T)
+        return add("Mul", self._hartley(add, self._mixed(add, gradient, mix)), self.scale)
 
-    def _hartley(self, values: Images) -> Images:
-        spectrum = np.fft.fftn(values, axes=self.spatial, norm="ortho")
-        return (spectrum.real - spectrum.imag).astype(np.float32, copy=False)
+    def _hartley(self, add: Add, values: str) -> str:
+        """Σ cas(θ)·value over all places, θ the sum of the axes' angles, as products with two matrices for each axis.
 
-    def _mixed(self, images: Images, mix: Images | None) -> Images:
+        cas θ = cos θ + sin θ (Bracewell 1983), and cas(θ + φ) = cos θ·cas φ + sin θ·cas(−φ): the first axis gives two
+        spectra, at its frequencies φ and at their negatives, which the others carry on to the last.
+        """
+        rank = len(self.canvas.order)
+        turned, mirrored = values, ""
+        for axis, n in zip(self.canvas.axes, self.canvas.space, strict=True):
+            angles = 2 * np.pi / n * (np.outer(np.arange(n), np.arange(n)) % n)
+            cos, sin = ((f(angles) / math.sqrt(n)).astype(np.float32) for f in (np.cos, np.sin))
+            by = partial(along, add, axis=axis, rank=rank)
+            if mirrored:
+                found = add("Add", by(turned, cos), by(mirrored, sin))
+                other = "" if axis == rank - 1 else add("Sub", by(mirrored, cos), by(turned, sin))
+            else:
+                found = by(turned, cos + sin)
+                other = "" if axis == rank - 1 else by(turned, cos - sin)
+            turned, mirrored = found, other
+        return turned
+
+    def _mixed(self, add: Add, images: str, mix: Images | None) -> str:
         """Each pixel's channels times a matrix."""
         if mix is None:
             return images
-        assert self.channel is not None
-        mixed = np.moveaxis(images, self.channel, -1) @ mix.T
-        return np.ascontiguousarray(np.moveaxis(mixed, -1, self.channel))
+        pixels = add("Reshape", images, np.array([0, 3, -1]))
+        return add("Reshape", add("MatMul", mix, pixels), np.array([-1, *self.canvas.shape]))
 
     @staticmethod
-    def _range(limits: tuple[float, float]) -> tuple[np.float32, np.float32]:
-        return np.float32((limits[0] + limits[1]) / 2), np.float32((limits[1] - limits[0]) / 2)
+    def _range(limits: tuple[float, float]) -> tuple[Images, Images]:
+        return number((limits[0] + limits[1]) / 2), number((limits[1] - limits[0]) / 2)
 
 
 def parameterization_of(
-    name: str, units: Units, shape: Sequence[int], limits: tuple[float, float] | None
+    name: str, units: Units, canvas: Canvas, limits: tuple[float, float] | None
 ) -> Parameterization:
     """The parameterization by its name; ``"auto"`` is ``"fourier"`` where the file describes its pictures.
 
@@ -214,4 +241,4 @@ def parameterization_of(
         raise OptionError(f"parameterization={name!r}: expected 'auto', 'pixels' or 'fourier'")
     if not units.axes.spatial:
         raise OptionError("parameterization='fourier': the input has no (known) spatial axes; use 'pixels'")
-    return Fourier(shape, units.axes, units.colours, limits)
+    return Fourier(canvas, units.colours, limits)

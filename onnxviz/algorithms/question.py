@@ -19,6 +19,9 @@ from onnxviz.explanation import Explanation
 from onnxviz.manifest import Input, Layer, Output, Tensor, grad_name
 from onnxviz.source import Array
 
+MOST_SHOWN = 5
+"""Samples that a note names."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -145,18 +148,25 @@ class Question:
             target=answer.target,
             score=answer.score,
             layer=at.name if isinstance(at, Layer) else None,
-            options={"of": self.of, "output": self.chosen.name, **options},
+            options={"of": self.of, "output": self.chosen.name, "precision": self.engine.precision, **options},
             provider=self.engine.provider,
             class_names=manifest.classes,
-            notes=(*manifest.caveats, *_notes(answer.changes, answer.values)),
+            notes=(*manifest.caveats, *_notes(answer.changes, answer.values, axes)),
         )
 
 
-def _notes(changes: Changes, values: Array) -> tuple[str, ...]:
+def _notes(changes: Changes, values: Array, axes: tuple[str | None, ...]) -> tuple[str, ...]:
     """What must be known of the rewrite and of the numbers to read the result."""
     notes = [f"no rectifiers, so with their plain derivative: {counted(changes.kept)}"] if changes.kept else []
     if not np.isfinite(values).all():
         notes.append("holds infinities or NaN: numbers left the range of the model's type, or a derivative has none")
+    samples = np.moveaxis(values, axes.index("batch"), 0) if "batch" in axes else values[None]
+    if silent := [i for i, sample in enumerate(samples) if not sample.any()]:
+        shown = ", ".join(map(str, silent[:MOST_SHOWN])) + (", …" if len(silent) > MOST_SHOWN else "")
+        notes.append(
+            f"0 everywhere for sample {shown}: on the way back to here all rectifiers are off, the score is saturated, "
+            f"or nothing speaks for the target"
+        )
     return tuple(notes)
 
 

@@ -3,16 +3,23 @@
 A prior is a penalty, whose gradient is subtracted from the score's, or a projection, which replaces the image every few
 steps. Both see the image as the ascent does: where the file describes its pictures (:class:`onnxviz.ImageInput`) in
 grey levels around mid-grey, −128 … 127, so that a weight means the same for every network; else in the model's units.
+
+The priors of this module append their formulas to the graph of the ascent, so that the image stays where it is computed
+(:class:`PenaltyHead`, :class:`ProjectionHead`). One of your own may do the same, or be written in numpy
+(:class:`Penalty`, :class:`Projection`): then the images come to the host for it, at each step of a penalty, and at each
+step at which a projection is asked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.algorithms.canvas import Add, Canvas, number, padded, piece, total
 from onnxviz.errors import OptionError
 
 Images = npt.NDArray[np.float32]
@@ -20,7 +27,9 @@ Images = npt.NDArray[np.float32]
 
 @runtime_checkable
 class Penalty(Protocol):
-    """What is taken from the score. Both functions take images (N, …) and the axes that are space."""
+    """What is taken from the score, in numpy. Both functions take images (N, …), as the model lays them out, and the
+    axes that are space; an image's penalty may depend on that image alone.
+    """
 
     def value(self, images: Images, spatial: tuple[int, ...]) -> npt.NDArray[np.float64]:
         """The penalty of each image, (N,)."""
@@ -30,11 +39,30 @@ class Penalty(Protocol):
 
 
 @runtime_checkable
+class PenaltyHead(Hashable, Protocol):
+    """What is taken from the score, as nodes of a graph. Equal objects append equal nodes."""
+
+    def slope(self, add: Add, images: str, canvas: Canvas) -> str:
+        """Append the penalty's derivative with respect to the images, which lie as ``canvas`` says."""
+
+
+@runtime_checkable
 class Projection(Protocol):
-    """What is done to the images between steps."""
+    """What is done to the images between steps, in numpy."""
 
     def project(self, images: Images, spatial: tuple[int, ...], step: int) -> Images | None:
         """The images to go on with after this step (counted from 1); None where it leaves them alone."""
+
+
+@runtime_checkable
+class ProjectionHead(Hashable, Protocol):
+    """What is done to the images between steps, as nodes of a graph. Equal objects append equal nodes."""
+
+    def due(self, step: int) -> bool:
+        """Whether anything is done after this step, counted from 1."""
+
+    def replacement(self, add: Add, images: str, canvas: Canvas) -> str:
+        """Append the images to go on with."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +81,14 @@ class LpNorm:
         _at_least("LpNorm.p", self.p, 1)
         _at_least("LpNorm.weight", self.weight, 0)
 
-    def value(self, images: Images, spatial: tuple[int, ...]) -> npt.NDArray[np.float64]:  # noqa: ARG002 - everywhere alike
-        """See :class:`Penalty`."""
-        with np.errstate(over="ignore"):
-            return np.float64(self.weight / images[0].size) * _summed(np.abs(images, dtype=np.float64) ** self.p)
-
-    def gradient(self, images: Images, spatial: tuple[int, ...]) -> Images:  # noqa: ARG002
-        """See :class:`Penalty`."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            slope = np.abs(images) ** np.float32(self.p - 1) * np.sign(images)
-            return slope * np.float32(self.p * self.weight / images[0].size)
+    def slope(self, add: Add, images: str, canvas: Canvas) -> str:
+        """See :class:`PenaltyHead`."""
+        if self.p > 1 and self.p == int(self.p):
+            slope = _power(add, images, int(self.p) - 1)
+            slope = slope if self.p % 2 == 0 else add("Mul", slope, add("Sign", images))
+        else:
+            slope = add("Mul", add("Pow", add("Abs", images), number(self.p - 1)), add("Sign", images))
+        return add("Mul", slope, number(self.p * self.weight / canvas.size))
 
 
 @dataclass(frozen=True)
@@ -85,26 +111,22 @@ class TotalVariation:
         _at_least("TotalVariation.weight", self.weight, 0)
         _at_least("TotalVariation.beta", self.beta, 1)
 
-    def value(self, images: Images, spatial: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        """See :class:`Penalty`."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = sum(_difference(images, axis).astype(np.float64) ** 2 for axis in spatial)
-            return np.float64(self.weight / images[0].size) * _summed(squares ** (self.beta / 2))
-
-    def gradient(self, images: Images, spatial: tuple[int, ...]) -> Images:
-        """See :class:`Penalty`."""
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            steps = {axis: _difference(images, axis) for axis in spatial}
-            if self.beta != 2:
-                squares = sum(step * step for step in steps.values())
-                factor = np.where(squares > 0, squares ** np.float32(self.beta / 2 - 1), np.float32(0))
-                steps = {axis: step * factor for axis, step in steps.items()}
-            total = np.zeros_like(images)
-            for axis, step in steps.items():  # each difference pulls at the two places that it is between
-                total -= step
-                behind, ahead = _next(axis)
-                total[ahead] += step[behind]
-            return total * np.float32(self.beta * self.weight / images[0].size)
+    def slope(self, add: Add, images: str, canvas: Canvas) -> str:
+        """See :class:`PenaltyHead`."""
+        steps = {}
+        for axis, n in zip(canvas.axes, canvas.space, strict=True):
+            step = add("Sub", piece(add, images, axis, 1, n), piece(add, images, axis, 0, n - 1))
+            steps[axis] = padded(add, step, axis, (0, 1))
+        if self.beta != 2:
+            squares = total(add, [add("Mul", step, step) for step in steps.values()])
+            factor = add("Pow", squares, number(self.beta / 2 - 1))
+            factor = add("Where", add("Greater", squares, number(0)), factor, number(0))
+            steps = {axis: add("Mul", step, factor) for axis, step in steps.items()}
+        pulls = []
+        for (axis, step), n in zip(steps.items(), canvas.space, strict=True):  # at the two places that it is between
+            before = padded(add, piece(add, step, axis, 0, n - 1), axis, (1, 0))
+            pulls.append(add("Sub", before, step))
+        return add("Mul", total(add, pulls), number(self.beta * self.weight / canvas.size))
 
 
 @dataclass(frozen=True)
@@ -116,15 +138,9 @@ class L2:
     def __post_init__(self) -> None:
         _at_least("L2.weight", self.weight, 0)
 
-    def value(self, images: Images, spatial: tuple[int, ...]) -> npt.NDArray[np.float64]:  # noqa: ARG002
-        """See :class:`Penalty`."""
-        with np.errstate(over="ignore"):
-            return self.weight * _summed(images.astype(np.float64) ** 2)
-
-    def gradient(self, images: Images, spatial: tuple[int, ...]) -> Images:  # noqa: ARG002
-        """See :class:`Penalty`."""
-        with np.errstate(over="ignore"):
-            return images * np.float32(2 * self.weight)
+    def slope(self, add: Add, images: str, canvas: Canvas) -> str:  # noqa: ARG002 - any layout
+        """See :class:`PenaltyHead`."""
+        return add("Mul", images, number(2 * self.weight))
 
 
 @dataclass(frozen=True)
@@ -144,45 +160,30 @@ class Blur:
         if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
             raise OptionError(f"Blur.every={self.every!r}: expected a positive integer")
 
-    def project(self, images: Images, spatial: tuple[int, ...], step: int) -> Images | None:
-        """See :class:`Projection`."""
-        if step % self.every or not self.sigma:
-            return None
+    def due(self, step: int) -> bool:
+        """See :class:`ProjectionHead`."""
+        return step % self.every == 0 and self.sigma > 0
+
+    def replacement(self, add: Add, images: str, canvas: Canvas) -> str:
+        """See :class:`ProjectionHead`."""
         radius = max(1, round(3 * self.sigma))
         kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / self.sigma) ** 2)
-        for axis in spatial:
-            images = _convolved(images, (kernel / kernel.sum()).astype(np.float32), axis)
-        return images
+        kernel = (kernel / kernel.sum()).astype(np.float32)
+        planes = add("Reshape", images, np.array([-1, 1, *canvas.space]))
+        for axis in range(2, 2 + len(canvas.space)):
+            planes = padded(add, planes, axis, (radius, radius), mode="edge")
+            shape = [len(kernel) if i == axis else 1 for i in range(2 + len(canvas.space))]
+            planes = add("Conv", planes, kernel.reshape(shape))
+        return add("Reshape", planes, np.array([-1, *canvas.shape]))
 
 
-def _convolved(images: Images, kernel: Images, axis: int) -> Images:
-    """Along one axis, with the edges repeated."""
-    radius, length = len(kernel) // 2, images.shape[axis]
-    padded = np.pad(images, [(radius, radius) if i == axis else (0, 0) for i in range(images.ndim)], mode="edge")
-    whole = (slice(None),) * axis
-    total = np.zeros_like(images)
-    for offset, weight in enumerate(kernel):
-        total += weight * padded[(*whole, slice(offset, offset + length))]
-    return total
-
-
-def _summed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    total: npt.NDArray[np.float64] = values.reshape(len(values), -1).sum(1)
-    return total
-
-
-def _next(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Each place but the last along an axis, and each but the first."""
-    whole = (slice(None),) * axis
-    return (*whole, slice(None, -1)), (*whole, slice(1, None))
-
-
-def _difference(images: Images, axis: int) -> Images:
-    """To the next place along an axis; 0 at the last."""
-    behind, ahead = _next(axis)
-    step = np.zeros_like(images)
-    np.subtract(images[ahead], images[behind], out=step[behind])
-    return step
+def _power(add: Add, x: str, exponent: int) -> str:
+    """A whole power by multiplications, which are many times faster than Pow."""
+    if exponent == 1:
+        return x
+    half = _power(add, x, exponent // 2)
+    square = add("Mul", half, half)
+    return add("Mul", square, x) if exponent % 2 else square
 
 
 def _at_least(name: str, value: float, least: float) -> None:

@@ -1,13 +1,14 @@
 """Random transformations that an image must survive: a unit's preference, not a trick at single pixels.
 
 Each is a linear map of the image, with its adjoint, so that gradients come back exactly. What leaves the image at one
-side comes in at the other.
+side comes in at the other. The maps are nodes of the ascent's graph; what is drawn anew at each step is a few numbers
+that are fed to it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Protocol
@@ -15,76 +16,107 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.algorithms.canvas import Add, Canvas, piece
 from onnxviz.errors import OptionError
+from onnxviz.source import Array
 
-Images = npt.NDArray[np.float32]
+ROLL, ROLL_END, UNROLL, UNROLL_END = "step/roll", "step/roll_end", "step/unroll", "step/unroll_end"
+"""(spatial axes,) where the window of the rolled image begins and ends in the image with its margins, and back."""
+MATRIX = "step/matrix"
+"""(spatial axes, spatial axes) float64: from places of the resampled image to places of the image."""
+
+
+Adjoint = Callable[[Add, str], str]
+"""Appends the gradient with respect to images, given that with respect to what became of them."""
 
 
 class Linear(Protocol):
-    """A linear map of images (N, …)."""
+    """A linear map of images, as nodes of a graph."""
 
-    def forward(self, images: Images) -> Images:
-        """The transformed images."""
-
-    def adjoint(self, gradient: Images) -> Images:
-        """The gradient with respect to the images, from that with respect to the transformed ones."""
+    def apply(self, add: Add, images: str) -> tuple[str, Adjoint]:
+        """The transformed images, and what appends the map's adjoint."""
 
 
-@dataclass(frozen=True)
 class Roll:
-    """A shift along each spatial axis."""
+    """A shift along each spatial axis, by up to ``most`` places: a window of the image with margins from around."""
 
-    shifts: tuple[int, ...]
-    spatial: tuple[int, ...]
+    def __init__(self, canvas: Canvas, most: int) -> None:
+        self.canvas = canvas
+        self.margins = np.array([min(most, n // 2) for n in canvas.space])
 
-    def forward(self, images: Images) -> Images:
+    def fed(self, shifts: Array) -> dict[str, Array]:
+        """The inputs for these shifts, (spatial axes,): ``y[i] = x[i − shift]``."""
+        sizes = np.array(self.canvas.space)
+        near = (shifts + sizes // 2) % sizes - sizes // 2  # the same shift, −n/2 … n/2
+        ahead, back = self.margins - near, self.margins + near
+        return {ROLL: ahead, ROLL_END: ahead + sizes, UNROLL: back, UNROLL_END: back + sizes}
+
+    def apply(self, add: Add, images: str) -> tuple[str, Adjoint]:
         """See :class:`Linear`."""
-        return np.roll(images, self.shifts, self.spatial)
 
-    def adjoint(self, gradient: Images) -> Images:
-        """See :class:`Linear`."""
-        return np.roll(gradient, [-shift for shift in self.shifts], self.spatial)
+        def adjoint(add: Add, gradient: str) -> str:
+            return self._window(add, gradient, UNROLL, UNROLL_END)
+
+        return self._window(add, images, ROLL, ROLL_END), adjoint
+
+    def _window(self, add: Add, x: str, start: str, end: str) -> str:
+        for axis, n, margin in zip(self.canvas.axes, self.canvas.space, self.margins, strict=True):
+            if margin:
+                x = add("Concat", piece(add, x, axis, n - margin, n), x, piece(add, x, axis, 0, margin), axis=axis)
+        return add("Slice", x, start, end, np.array(self.canvas.axes))
 
 
 class Resample:
-    """Multilinear interpolation at ``matrix · place``, where places are counted from the centre, in pixels."""
+    """Multilinear interpolation at ``matrix · place``, where places are counted from the centre, in pixels.
 
-    def __init__(self, matrix: npt.NDArray[np.float64], shape: Sequence[int], spatial: tuple[int, ...]) -> None:
-        self.spatial = spatial
-        sizes = [shape[axis] for axis in spatial]
-        centre = (np.array(sizes)[:, None] - 1) / 2
-        places = np.indices(sizes).reshape(len(sizes), -1)
-        sources = matrix @ (places - centre) + centre
-        low = np.floor(sources).astype(np.int64)
-        part = sources - low
-        corners, weights = [], []
+    Places and weights are computed in float64, as an error of a place is an error of all values around it. The adjoint
+    adds with ScatterElements: ScatterND's additions race on several threads of a CPU. On CUDA they are atomic, in no
+    fixed order, so that two runs may differ in the last bit.
+    """
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas = canvas
+
+    def apply(self, add: Add, images: str) -> tuple[str, Adjoint]:
+        """See :class:`Linear`."""
+        count, shape = math.prod(self.canvas.space), np.array([-1, *self.canvas.shape])
+        places, weights = self._sources(add)
+
+        def adjoint(add: Add, gradient: str) -> str:
+            rows = add("Reshape", gradient, np.array([-1, 1, count]))
+            parts = add("Reshape", add("Mul", rows, weights), np.array([0, -1]))
+            where = add("Expand", add("Reshape", places, np.array([1, -1])), add("Shape", parts))
+            zeros = add("ConstantOfShape", add("Shape", add("Squeeze", rows, np.array([1]))))
+            return add("Reshape", add("ScatterElements", zeros, where, parts, axis=1, reduction="add"), shape)
+
+        by_place = add("Transpose", add("Reshape", images, np.array([-1, count])), perm=[1, 0])
+        corners = add("Transpose", add("Gather", by_place, places, axis=0), perm=[2, 0, 1])
+        return add("Reshape", add("ReduceSum", add("Mul", corners, weights), np.array([1])), shape), adjoint
+
+    def _sources(self, add: Add) -> tuple[str, str]:
+        """For each corner around each place's source, which place it is and how much it counts: (corners, places)."""
+        sizes = self.canvas.space
+        centre = (np.array(sizes, np.float64)[:, None] - 1) / 2
+        from_centre = np.indices(sizes).reshape(len(sizes), -1) - centre
+        sources = add("Add", add("MatMul", MATRIX, from_centre), centre)
+        low = add("Floor", sources)
+        part = add("Sub", sources, low)
+        shares = add("Sub", np.array(1.0), part), part
+        whole = add("Cast", low, to=7)
+        column = np.array(sizes)[:, None]
+        strides = np.array([math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))])[:, None]
+        ends = [add("Mul", add("Mod", add("Add", whole, np.array(up)), column), strides) for up in (0, 1)]
+        places, weights = [], []
         for corner in product((0, 1), repeat=len(sizes)):
-            up = np.array(corner)[:, None]
-            corners.append(np.ravel_multi_index(tuple(low + up), sizes, mode="wrap"))
-            weights.append(np.where(up, part, 1 - part).prod(0))
-        self.corners = np.stack(corners)
-        self.weights = np.stack(weights).astype(np.float32)
-
-    def forward(self, images: Images) -> Images:
-        """See :class:`Linear`."""
-        rows, shape = self._rows(images)
-        return self._back(np.einsum("rkp,kp->rp", rows[:, self.corners], self.weights), shape)
-
-    def adjoint(self, gradient: Images) -> Images:
-        """See :class:`Linear`."""
-        rows, shape = self._rows(gradient)
-        flat, count = self.corners.ravel(), rows.shape[1]
-        sums = [np.bincount(flat, (self.weights * row).ravel(), count) for row in rows]
-        return self._back(np.stack(sums).astype(np.float32), shape)
-
-    def _rows(self, images: Images) -> tuple[Images, tuple[int, ...]]:
-        """One row for each sample and channel, its places in order; and the shape to come back to."""
-        moved = np.moveaxis(images, self.spatial, range(-len(self.spatial), 0))
-        return moved.reshape(-1, self.corners.shape[1]), moved.shape
-
-    def _back(self, rows: Images, shape: tuple[int, ...]) -> Images:
-        moved = rows.reshape(shape)
-        return np.ascontiguousarray(np.moveaxis(moved, range(-len(self.spatial), 0), self.spatial))
+            place, weight = "", ""
+            for axis, up in enumerate(corner):
+                here = add("Gather", ends[up], np.array([axis]), axis=0)
+                share = add("Gather", shares[up], np.array([axis]), axis=0)
+                place = add("Add", place, here) if place else here
+                weight = add("Mul", weight, share) if weight else share
+            places.append(place)
+            weights.append(weight)
+        return add("Concat", *places, axis=0), add("Cast", add("Concat", *weights, axis=0), to=1)
 
 
 @dataclass(frozen=True)
@@ -112,27 +144,42 @@ class Transforms:
         if not 0 <= self.rotation <= 180:
             raise OptionError(f"rotation={self.rotation!r}: expected the largest angle in degrees, 0 … 180")
 
-    def draw(self, random: np.random.Generator, shape: Sequence[int], spatial: tuple[int, ...]) -> list[Linear]:
-        """The maps of one step, in the order in which they are applied.
+    @property
+    def resamples(self) -> bool:
+        """Whether images are scaled or turned."""
+        return bool(self.rotation) or self.scale != (1.0, 1.0)
+
+    def maps(self, canvas: Canvas) -> list[Linear]:
+        """In the order in which they are applied.
 
         Raises:
             OptionError: rotation of an input that has not two spatial axes.
         """
-        if self.rotation and len(spatial) != 2:
+        if self.rotation and len(canvas.space) != 2:
             raise OptionError(
-                f"rotation={self.rotation}: the input has {len(spatial)} spatial axes, rotation needs two"
+                f"rotation={self.rotation}: the input has {len(canvas.space)} spatial axes, rotation needs two"
             )
         maps: list[Linear] = []
-        if not spatial:
-            return maps
-        if self.jitter:
-            shifts = random.integers(-self.jitter, self.jitter + 1, len(spatial))
-            maps.append(Roll(tuple(map(int, shifts)), spatial))
-        if self.rotation or self.scale != (1.0, 1.0):
-            angle = math.radians(random.uniform(-self.rotation, self.rotation))
-            matrix = np.eye(len(spatial)) / random.uniform(*self.scale)
-            if self.rotation:
-                cos, sin = math.cos(angle), math.sin(angle)
-                matrix = matrix @ np.array([[cos, sin], [-sin, cos]])
-            maps.append(Resample(matrix, shape, spatial))
+        if canvas.space and self.jitter:
+            maps.append(Roll(canvas, self.jitter))
+        if canvas.space and self.resamples:
+            maps.append(Resample(canvas))
         return maps
+
+    def draw(self, random: np.random.Generator | None, canvas: Canvas) -> Mapping[str, Array]:
+        """What the maps are fed at one step; None for one at which they change nothing."""
+        count, fed = len(canvas.space), dict[str, Array]()
+        if count and self.jitter:
+            shifts = random.integers(-self.jitter, self.jitter + 1, count) if random else np.zeros(count, np.int64)
+            fed |= Roll(canvas, self.jitter).fed(shifts)
+        if count and self.resamples:
+            fed[MATRIX] = self._matrix(random, count) if random else np.eye(count)
+        return fed
+
+    def _matrix(self, random: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+        angle = math.radians(random.uniform(-self.rotation, self.rotation))
+        matrix = np.eye(count) / random.uniform(*self.scale)
+        if self.rotation:
+            cos, sin = math.cos(angle), math.sin(angle)
+            matrix = matrix @ np.array([[cos, sin], [-sin, cos]])
+        return matrix

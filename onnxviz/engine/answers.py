@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from onnxviz.algorithms.ascent import Optimizer
 from onnxviz.algorithms.dream import deep_dream
 from onnxviz.algorithms.embedding import Embedding, Projection, embed
 from onnxviz.algorithms.filters import filters
-from onnxviz.algorithms.maximize import Clip, Regularizer, maximize
+from onnxviz.algorithms.maximize import Regularizer, maximize
 from onnxviz.algorithms.parameterization import Name
+from onnxviz.algorithms.rules import Optimizer
+from onnxviz.algorithms.subject import Clip
 from onnxviz.algorithms.units import UnitStats, unit_stats
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.opened import Opened
@@ -213,7 +214,8 @@ class Answers(Opened):
                 computed together, and each the same as if it were asked alone.
             steps: how many.
             regularizers: :class:`onnxviz.TotalVariation`, :class:`onnxviz.LpNorm`, :class:`onnxviz.L2`,
-                :class:`onnxviz.Blur`, or objects with the same functions.
+                :class:`onnxviz.Blur`, or objects with the functions of :mod:`onnxviz.algorithms.regularizers`; those
+                that are written in numpy bring the images to the host.
             jitter: at each step the image is shifted by up to so many pixels along each spatial axis, around the edges:
                 without it, high frequencies win.
             scale: (smallest, largest) factor that it is resized by at each step.

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from onnxviz.bundle import Bundle
 from onnxviz.engine.cut import Sketch
+from onnxviz.engine.half import in_half
 from onnxviz.engine.optimizations import Optimization
 from onnxviz.engine.overlays import Changes
-from onnxviz.engine.session import Weights, create_session
+from onnxviz.engine.session import Weights, create_session, recording
 from onnxviz.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -46,27 +47,43 @@ class SessionCache:
         providers: with their options, see :func:`onnxviz.engine.session.choose_providers`.
         max_sessions: how many are kept.
         optimizations: that rewrite each graph before its session is made.
+        half: whether graphs are computed in float16.
     """
 
     def __init__(
-        self, bundle: Bundle, providers: Sequence[Any], max_sessions: int, optimizations: Sequence[Optimization]
+        self,
+        bundle: Bundle,
+        providers: Sequence[Any],
+        max_sessions: int,
+        optimizations: Sequence[Optimization],
+        *,
+        half: bool = False,
     ) -> None:
         self.bundle = bundle
         self.providers = providers
         self.max_sessions = max_sessions
         self.optimizations = optimizations
+        self.half = half
         self._weights: Weights | None = Weights(bundle.weights, bundle.path.parent)
         self._sessions: OrderedDict[Hashable, Prepared] = OrderedDict()
         self._lock = threading.Lock()
         self._building: dict[Hashable, threading.Lock] = {}
 
-    def get(self, key: Hashable, build: Callable[[], tuple[Sketch, Changes]], *, threads: int | None) -> Prepared:
+    def get(
+        self,
+        key: Hashable,
+        build: Callable[[], tuple[Sketch, Changes]],
+        *,
+        threads: int | None,
+        cuda_graph: bool = False,
+    ) -> Prepared:
         """The session for a question, from the cache or made now; two threads never make the same one.
 
         Args:
             key: of the question.
             build: makes its graph.
             threads: of the session; None leaves it to onnxruntime.
+            cuda_graph: let CUDA record its runs, whose buffers must stay where they are.
 
         Raises:
             ProviderError: the cache is closed, or onnxruntime cannot make the session.
@@ -84,7 +101,7 @@ class SessionCache:
                 weights = self._weights
             if weights is None:
                 raise ProviderError("this Explainer is closed")
-            prepared = self._made(build, weights, threads)
+            prepared = self._made(build, weights, threads, cuda_graph=cuda_graph)
             with self._lock:
                 self._sessions[key] = prepared
                 self._building.pop(key, None)
@@ -92,12 +109,18 @@ class SessionCache:
                     self._sessions.popitem(last=False)
             return prepared
 
-    def _made(self, build: Callable[[], tuple[Sketch, Changes]], weights: Weights, threads: int | None) -> Prepared:
+    def _made(
+        self, build: Callable[[], tuple[Sketch, Changes]], weights: Weights, threads: int | None, *, cuda_graph: bool
+    ) -> Prepared:
         self.bundle.require_unchanged()
         sketch, changes = build()
         for optimization in self.optimizations:
             optimization.rewrite(sketch)
-        session = create_session(sketch.model(), weights, self.providers, threads=threads)
+        providers = recording(self.providers) if cuda_graph else self.providers
+        model = sketch.model()
+        if self.half:
+            in_half(model)
+        session = create_session(model, weights, providers, threads=threads)
         inputs = frozenset(i.name for i in session.get_inputs())
         return Prepared(session, tuple(sketch.outputs), inputs, changes, session.get_providers()[0])
 

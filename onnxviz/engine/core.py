@@ -24,6 +24,8 @@ from onnxviz.source import Array, Feeds
 
 RESULT, WEIGHTS = "head/result", "head/weights"
 Answer = TypeVar("Answer")
+Run = Callable[[Hashable, Callable[[], Sketch], Mapping[str, Any]], dict[str, Any]]
+"""Runs a graph: see :meth:`Engine.iterate`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Attribution:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """A question about one target, with its head."""
 
     target: Target
@@ -78,6 +80,13 @@ class _Asked:
     output: Output
     of: Of
     overlay: str | None
+
+    @classmethod
+    def of_user(cls, target: Any, batch: int, head: Head, output: Output, of: Of, overlay: str | None) -> Asked:
+        """With the target as users give it, or one that is definite already."""
+        if not isinstance(target, Target):
+            target = resolve(target, output, batch, np.dtype(output.dtype))
+        return cls(target, head, output, of, overlay)
 
     @property
     def key(self) -> tuple[Hashable, ...]:
@@ -101,7 +110,7 @@ class Engine:
     Args:
         bundle: the opened file.
         providers: see :func:`onnxviz.engine.session.choose_providers`.
-        precision: ``"float32"`` or ``"tf32"`` (CUDA).
+        precision: ``"float32"``, ``"tf32"`` (CUDA) or ``"float16"``.
         max_sessions: how many sessions are kept, the least recently used goes first.
         threads: of onnxruntime; by default one per physical core.
         batch_size: samples per run; ``"auto"`` chooses by the memory that one sample takes.
@@ -119,8 +128,8 @@ class Engine:
         batch_size: int | Literal["auto"] = "auto",
         optimize: bool | Sequence[str] = True,
     ) -> None:
-        if precision not in ("float32", "tf32"):
-            raise OptionError(f"precision={precision!r}: expected 'float32' or 'tf32'")
+        if precision not in ("float32", "tf32", "float16"):
+            raise OptionError(f"precision={precision!r}: expected 'float32', 'tf32' or 'float16'")
         if max_sessions < 1:
             raise OptionError(f"max_sessions={max_sessions}: at least one session is needed")
         check_batch_size(batch_size)
@@ -129,12 +138,13 @@ class Engine:
         self.bundle = bundle
         self.graph = Graph(bundle)
         self.providers = choose_providers(providers, precision=precision)
+        self.precision = precision
         self.threads = threads
         self.provider = ""
-        optimizations = chosen(optimize)
-        spread = is_cpu(self.providers) and SPREAD_SAMPLES in {o.name for o in optimizations}
+        optimizations = chosen(optimize, plain=is_cpu(self.providers) and precision != "float16")
+        spread = SPREAD_SAMPLES in {one.name for one in optimizations}
         self.chunks = Chunks(self.graph, batch_size, (threads or available_cores()) if spread else 1)
-        self._cache = SessionCache(bundle, self.providers, max_sessions, optimizations)
+        self._cache = SessionCache(bundle, self.providers, max_sessions, optimizations, half=precision == "float16")
 
     # ----- questions -----
 
@@ -177,8 +187,8 @@ class Engine:
 
         With ``weights`` (R, N) the R sums of the samples' results, weighted so, which are made where they are computed.
         """
-        resolved = target if isinstance(target, Target) else resolve(target, output, batch, np.dtype(output.dtype))
-        asked = _Asked(resolved, head if weights is None else head.weighted(), output, of, overlay)
+        asked = Asked.of_user(target, batch, head if weights is None else head.weighted(), output, of, overlay)
+        resolved = asked.target
         axis = None if weights is not None else 0 if resolved.several else batch_axis
 
         def answer(chunk: Chunk, threads: int | None) -> _Piece:
@@ -238,43 +248,47 @@ class Engine:
         prepared = self._prepared(("forward", given, wanted), lambda: self._values_model(wanted, given), self.threads)
         return dict(zip(wanted, self._run(prepared, feeds), strict=True))
 
-    def compute(
-        self, key: Hashable, build: Callable[[], Sketch], feeds: Feeds, fed: Mapping[str, Array]
-    ) -> dict[str, Array]:
-        """The outputs of a graph of the caller's making, over all samples, which stand on axis 0 of each.
+    def iterate(self, feeds: Feeds, work: Callable[[Chunk, Run], Answer]) -> list[Answer]:
+        """What ``work`` makes of each chunk of the samples, in order, in runs that feed one another.
 
         Args:
-            key: of the graph; equal keys share a session.
-            build: makes it.
             feeds: the model's inputs.
-            fed: the further inputs of the graph, with a row for each sample.
+            work: gets the chunk, and what runs a graph of its making: from a key (equal keys share a session), what
+                builds the graph, and its inputs to its outputs by name, OrtValues where they were computed, which may
+                be inputs of the next run.
         """
 
-        def answer(chunk: Chunk, threads: int | None) -> dict[str, Array]:
-            prepared = self._prepared(key, lambda: (build(), NO_CHANGES), threads)
-            results = self._run(prepared, chunk.feeds | {name: chunk.rows(rows) for name, rows in fed.items()})
-            return {name: chunk.kept(r, 0) for name, r in zip(prepared.outputs, results, strict=True)}
+        def answer(chunk: Chunk, threads: int | None) -> Answer:
+            def run(key: Hashable, build: Callable[[], Sketch], fed: Mapping[str, Any]) -> dict[str, Any]:
+                prepared = self._prepared(key, lambda: (build(), NO_CHANGES), threads)
+                return dict(zip(prepared.outputs, self._run(prepared, fed, keep=True), strict=True))
 
-        parts = self._each(answer, feeds, self.chunks.samples(feeds))
-        return {name: joined([part[name] for part in parts], 0) for name in parts[0]}
+            return work(chunk, run)
+
+        return self._each(answer, feeds, self.chunks.samples(feeds))
 
     # ----- one target: forward, seed, backward and head in one session -----
 
-    def _fused(self, chunk: Chunk, asked: _Asked, threads: int | None) -> _Piece:
-        head, output, seeds = asked.head, asked.output, asked.target.seeds
-
-        def build() -> tuple[Sketch, Changes]:
-            sketch = cut(self.graph, [*head.reads, output.logits], live=[seed_name(output.name)])
-            return self._closed(sketch, asked, top=seeds is None)
-
-        prepared = self._prepared(("fused", *asked.key, seeds is None), build, threads)
-        given = {} if seeds is None else {f"{seed_name(output.name)}#given": chunk.rows(seeds[0])}
+    def _fused(self, chunk: Chunk, asked: Asked, threads: int | None) -> _Piece:
+        prepared, seeds = self.fused(asked, threads=threads), asked.target.seeds
+        given = {} if seeds is None else {f"{seed_name(asked.output.name)}#given": chunk.rows(seeds[0])}
         results = dict(zip(prepared.outputs, self._run(prepared, chunk.feeds | given), strict=True))
         return _Piece(results[RESULT], results.get(TOP), results[SCORE], prepared.changes)
 
+    def fused(self, asked: Asked, *, threads: int | None = None, cuda_graph: bool = False) -> Prepared:
+        """The session of one target: its outputs are RESULT, SCORE and, where the graph finds the class on top, TOP."""
+        top = asked.target.seeds is None
+
+        def build() -> tuple[Sketch, Changes]:
+            reads = [*asked.head.reads, asked.output.logits]
+            return self._closed(cut(self.graph, reads, live=[seed_name(asked.output.name)]), asked, top=top)
+
+        key = ("fused", *asked.key, top, *(["graph"] if cuda_graph else []))
+        return self._prepared(key, build, threads or self.threads, cuda_graph=cuda_graph)
+
     # ----- several targets: one forward pass, then one backward pass per target -----
 
-    def _split(self, chunk: Chunk, asked: _Asked, threads: int | None) -> _Piece:
+    def _split(self, chunk: Chunk, asked: Asked, threads: int | None) -> _Piece:
         head, output = asked.head, asked.output
         boundary = tuple(dict.fromkeys([*self.graph.boundary(head.reads, []), output.logits]))
         forward = self._prepared(("values", boundary), lambda: self._values_model(boundary), threads)
@@ -293,7 +307,7 @@ class Engine:
         values, score = (np.stack([run[name] for run in runs], axis=1) for name in (RESULT, SCORE))
         return _Piece(values, None, score, backward.changes)
 
-    def _closed(self, sketch: Sketch, asked: _Asked, *, top: bool) -> tuple[Sketch, Changes]:
+    def _closed(self, sketch: Sketch, asked: Asked, *, top: bool) -> tuple[Sketch, Changes]:
         """With the head, the seed and the overlay."""
         sketch.output(asked.head.build(sketch), RESULT)
         add_seed(sketch, asked.output, asked.of, top=top, dtype=self._element_type(asked.output.logits))
@@ -340,9 +354,16 @@ class Engine:
                 sketch.outputs.append(name)
         return sketch, NO_CHANGES
 
-    def _prepared(self, key: Hashable, build: Callable[[], tuple[Sketch, Changes]], threads: int | None) -> Prepared:
+    def _prepared(
+        self,
+        key: Hashable,
+        build: Callable[[], tuple[Sketch, Changes]],
+        threads: int | None,
+        *,
+        cuda_graph: bool = False,
+    ) -> Prepared:
         """The session for a question."""
-        prepared = self._cache.get(key, build, threads=threads)
+        prepared = self._cache.get(key, build, threads=threads, cuda_graph=cuda_graph)
         self.provider = prepared.provider
         return prepared
 

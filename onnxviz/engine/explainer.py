@@ -36,7 +36,9 @@ class Explainer(Methods, Timing):
         path: an explainable file, written by :func:`onnxviz.convert`.
         providers: execution providers, ``"cpu"``, ``"cuda"`` or onnxruntime's names; None is CUDA where this
             onnxruntime has it, else the CPU.
-        precision: ``"float32"``, or ``"tf32"`` for faster, less precise products on CUDA.
+        precision: ``"float32"``; ``"tf32"`` for faster products on CUDA, of factors rounded to 10 bits; ``"float16"`` for
+            half the memory and, on a GPU, its fastest units: values beyond 65504 become infinite, gradients below 6e-8
+            zero. Results come as float32 and say what they were computed in.
         batch_size: samples per run; ``"auto"`` fits them into a fixed amount of memory.
         max_sessions: how many prepared sub-graphs are kept. They share the weights.
         threads: of onnxruntime; None is its default, one per physical core.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxviz.engine.pictures import Pictures, pictures_of
 from onnxviz.errors import InputError, nearest
 from onnxviz.manifest import Input, Manifest
 from onnxviz.source import Array
@@ -17,13 +18,36 @@ def as_feeds(x: Any, manifest: Manifest) -> tuple[dict[str, Array], int]:
 
     Args:
         x: the array of a model with one input; a dict by name or a tuple in order for several. Whatever numpy or
-            DLPack can read counts as an array.
+            DLPack can read counts as an array; so do pictures, where the file says how they are prepared.
         manifest: of the file.
 
     Raises:
         InputError: an input is missing or unknown, has the wrong rank, shape or dtype, or is not finite.
     """
-    inputs = {t.name: t for t in manifest.inputs}
+    given, inputs = named(x, manifest), {t.name: t for t in manifest.inputs}
+    feeds = {name: _checked(_array_of(given[name], tensor), tensor) for name, tensor in inputs.items()}
+    sizes = {name: len(a) for name, a in feeds.items() if inputs[name].axes.batch == 0}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"the inputs differ in their number of samples: {sizes}")
+    return feeds, next(iter(sizes.values()), 1)
+
+
+def opened(x: Any, manifest: Manifest) -> tuple[Any, Pictures | None]:
+    """Inputs with the pictures among them prepared, and the first input's pictures, where there are any.
+
+    Raises:
+        InputError: as :func:`as_feeds`, or a picture cannot be read.
+    """
+    given = named(x, manifest)
+    read = {t.name: found for t in manifest.inputs if (found := pictures_of(given[t.name], t))}
+    if not read:
+        return x, None
+    return {**given, **{name: found.x for name, found in read.items()}}, next(iter(read.values()))
+
+
+def named(x: Any, manifest: Manifest) -> dict[str, Any]:
+    """What was given, by the inputs' names; InputError where one is missing or unknown."""
+    inputs = [t.name for t in manifest.inputs]
     if isinstance(x, Mapping):
         given = dict(x)
     elif isinstance(x, tuple) or (isinstance(x, list) and len(inputs) > 1):
@@ -31,19 +55,20 @@ def as_feeds(x: Any, manifest: Manifest) -> tuple[dict[str, Array], int]:
             raise InputError(f"{len(x)} inputs were given, the model takes {len(inputs)}: {', '.join(inputs)}")
         given = dict(zip(inputs, x, strict=True))
     elif len(inputs) == 1:
-        given = {next(iter(inputs)): x}
+        given = {inputs[0]: x}
     else:
         raise InputError(f"the model takes {len(inputs)} inputs ({', '.join(inputs)}): give a dict by name, or a tuple")
-    if unknown := given.keys() - inputs.keys():
+    if unknown := given.keys() - set(inputs):
         name = min(map(str, unknown))
         raise InputError(f"there is no input {name!r}; inputs: {', '.join(inputs)}{nearest(name, inputs)}")
-    if missing := inputs.keys() - given.keys():
+    if missing := set(inputs) - given.keys():
         raise InputError(f"input {min(missing)!r} is missing; inputs: {', '.join(inputs)}")
-    feeds = {name: _checked(array(given[name]), tensor) for name, tensor in inputs.items()}
-    sizes = {name: len(a) for name, a in feeds.items() if inputs[name].axes.batch == 0}
-    if len(set(sizes.values())) > 1:
-        raise InputError(f"the inputs differ in their number of samples: {sizes}")
-    return feeds, next(iter(sizes.values()), 1)
+    return given
+
+
+def _array_of(value: Any, tensor: Input) -> Array:
+    pictures = pictures_of(value, tensor)
+    return array(value) if pictures is None else pictures.x
 
 
 def array(x: Any) -> Array:

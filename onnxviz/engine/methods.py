@@ -10,6 +10,8 @@ from onnxviz.algorithms.gradients import Reduce
 from onnxviz.algorithms.perturbation import Sizes
 from onnxviz.algorithms.question import Question
 from onnxviz.algorithms.sampling import Kind
+from onnxviz.engine.bound import Bound, Recorder
+from onnxviz.engine.inputs import opened
 from onnxviz.engine.opened import Opened
 from onnxviz.engine.targets import Of
 
@@ -50,7 +52,7 @@ class Methods(Opened):
         output: str | None = None,
     ) -> Explanation:
         """∂S/∂x, raw, shaped like x; with ``layer`` ∂S/∂layer, shaped like the layer's output."""
-        return algorithms.gradient(self._question(x, target, of, output), layer=layer)
+        return self._asked(algorithms.gradient, x, target, of, output, layer=layer)
 
     def saliency(
         self, x: Any, target: Any = None, *, reduce: Reduce = "max", of: Of = "logits", output: str | None = None
@@ -59,7 +61,7 @@ class Methods(Opened):
 
         ``reduce`` is ``"max"``, ``"mean"``, ``"sum"``, or None to keep the channels.
         """
-        return algorithms.saliency(self._question(x, target, of, output), reduce=reduce)
+        return self._asked(algorithms.saliency, x, target, of, output, reduce=reduce)
 
     def guided_backprop(
         self,
@@ -76,7 +78,7 @@ class Methods(Opened):
         the result's options, which others keep their derivative in its notes. Where no rectifier lies on the way back
         LayerError is raised: the result would be the plain gradient.
         """
-        return algorithms.guided_backprop(self._question(x, target, of, output), layer=layer)
+        return self._asked(algorithms.guided_backprop, x, target, of, output, layer=layer)
 
     def deconvnet(
         self,
@@ -91,7 +93,7 @@ class Methods(Opened):
 
         Options, notes and errors are those of :meth:`guided_backprop`.
         """
-        return algorithms.deconvnet(self._question(x, target, of, output), layer=layer)
+        return self._asked(algorithms.deconvnet, x, target, of, output, layer=layer)
 
     grad_cam = _cam(
         "grad_cam",
@@ -182,7 +184,7 @@ class Methods(Opened):
         self, x: Any, target: Any = None, *, of: Of = "logits", output: str | None = None
     ) -> Explanation:
         """x·∂S/∂x (Shrikumar 2016, arXiv:1605.01713), shaped like x."""
-        return algorithms.input_x_gradient(self._question(x, target, of, output))
+        return self._asked(algorithms.input_x_gradient, x, target, of, output)
 
     def integrated_gradients(
         self,
@@ -199,9 +201,7 @@ class Methods(Opened):
         The attributions add up to S(x) − S(x₀); by how much they miss it stands in ``options["completeness_gap"]``.
         The mean is by Gauss and Legendre's rule over ``n_steps`` points. ``baseline`` is a number or an array.
         """
-        return algorithms.integrated_gradients(
-            self._question(x, target, of, output), baseline=baseline, n_steps=n_steps
-        )
+        return self._asked(algorithms.integrated_gradients, x, target, of, output, baseline=baseline, n_steps=n_steps)
 
     def smooth_grad(
         self,
@@ -222,8 +222,7 @@ class Methods(Opened):
         ``"variance"``; ``around`` whose gradient: ``"gradient"``, ``"guided_backprop"``, ``"deconvnet"``. An open
         target is the class of x itself.
         """
-        return algorithms.smooth_grad(
-            self._question(x, target, of, output),
+        return self._asked(algorithms.smooth_grad, x, target, of, output,
             n_samples=n_samples, noise=noise, kind=kind, around=around, seed=seed,
         )  # fmt: skip
 
@@ -243,9 +242,7 @@ class Methods(Opened):
         The result is (N, *spatial). Windows are an eighth of each axis by default and move by half of themselves; a
         place has the mean of those that cover it. ``baseline`` is what covers, a number or an array.
         """
-        return algorithms.occlusion(
-            self._question(x, target, of, output), window=window, stride=stride, baseline=baseline
-        )
+        return self._asked(algorithms.occlusion, x, target, of, output, window=window, stride=stride, baseline=baseline)
 
     def rise(
         self,
@@ -263,9 +260,7 @@ class Methods(Opened):
 
         The result is (N, *spatial). The paper's scores are probabilities: ``of="probability"``.
         """
-        return algorithms.rise(
-            self._question(x, target, of, output), n_masks=n_masks, cells=cells, kept=kept, seed=seed
-        )
+        return self._asked(algorithms.rise, x, target, of, output, n_masks=n_masks, cells=cells, kept=kept, seed=seed)
 
     def explain(
         self,
@@ -281,11 +276,53 @@ class Methods(Opened):
 
         A list of layers as ``layer`` gives a list of explanations, in order.
         """
-        layer = options.get("layer")
-        question = self._question(x, target, of, output)
-        if isinstance(layer, list | tuple):
-            return [algorithms.explain_by_name(question, method, {**options, "layer": one}) for one in layer]
-        return algorithms.explain_by_name(question, method, options)
 
-    def _question(self, x: Any, target: Any, of: Of, output: str | None) -> Question:
-        return Question(self._engine, x, target, output, of)
+        def by_name(question: Question) -> Any:
+            layer = options.get("layer")
+            if isinstance(layer, list | tuple):
+                return [algorithms.explain_by_name(question, method, {**options, "layer": one}) for one in layer]
+            return algorithms.explain_by_name(question, method, options)
+
+        return self._asked(by_name, x, target, of, output)
+
+    def bind(
+        self,
+        x: Any,
+        method: str = "saliency",
+        target: Any = None,
+        *,
+        of: Of = "logits",
+        output: str | None = None,
+        cuda_graph: bool = True,
+        **options: Any,
+    ) -> Bound:
+        """A method that is called again and again on inputs of one shape, its buffers on the device.
+
+        ``bound = ex.bind(x); maps = bound(x).values`` computes what ``ex.saliency(x).values`` is, and leaves it where
+        it was computed: ``torch.from_dlpack(maps)`` takes it without a copy. Inputs may be on the device, too. On CUDA
+        the run is recorded as a CUDA graph.
+
+        Args:
+            x: as :class:`~onnxviz.Explainer` says; the whole batch is one run.
+            method: one that is a single run of the graph, such as the gradients and the gradient-based CAMs.
+            target: one per sample, or None for the class on top of each call.
+            of: see :class:`~onnxviz.Explainer`.
+            output: see :class:`~onnxviz.Explainer`.
+            cuda_graph: False runs kernel by kernel, as operators that CUDA graphs cannot hold need it.
+            **options: of the method.
+
+        Raises:
+            OptionError: the method needs several runs, or work on the host.
+        """
+        recorder = Recorder(self._engine)
+        question = Question(recorder, opened(x, self._bundle.manifest)[0], target, output, of)
+        return recorder.bound(algorithms.explain_by_name(question, method, options), cuda_graph=cuda_graph)
+
+    def _asked(
+        self, algorithm: Callable[..., Any], x: Any, target: Any, of: Of, output: str | None, **options: Any
+    ) -> Explanation:
+        """The algorithm's answer; where ``x`` is pictures, laid over them, and for a list of pictures a list."""
+        x, pictures = opened(x, self._bundle.manifest)
+        answer = algorithm(Question(self._engine, x, target, output, of), **options)
+        result: Explanation = answer if pictures is None else pictures.placed(answer)
+        return result

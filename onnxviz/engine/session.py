@@ -78,6 +78,12 @@ def choose_providers(wanted: Sequence[str] | str | None, *, precision: str = "fl
     return [(name, tf32) if name == CUDA else name for name in names]
 
 
+def recording(providers: Sequence[Any]) -> list[Any]:
+    """The same providers, where CUDA records each run as a CUDA graph."""
+    pairs = [(p, {}) if isinstance(p, str) else p for p in providers]
+    return [(name, {**options, "enable_cuda_graph": 1} if name == CUDA else options) for name, options in pairs]
+
+
 def is_cpu(providers: Sequence[Any]) -> bool:
     """Whether nothing but the CPU computes."""
     return [p if isinstance(p, str) else p[0] for p in providers] == [CPU]

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import onnxviz as ov
-from onnxviz.algorithms.dream import Tiles
 from onnxviz.errors import InputError, LayerError, OptionError
 from onnxviz.image import resize_linear
 from tests.support import assert_close, network, normal
@@ -93,14 +92,19 @@ def test_an_octave_that_a_layer_sees_nothing_of(tmp_path):
             ex.deep_dream(normal(1, 3, 16, 20), "2", octaves=3, octave_scale=2, steps=1)
 
 
-def test_tiles_are_joined_to_what_they_were_cut_from():
-    for axes, shape in (((2, 3), (1, 3, 11, 25)), ((1, 2), (1, 5, 16, 2)), ((2,), (1, 2, 19))):
-        tiles, picture = Tiles(dict.fromkeys(axes, 8), shape), normal(*shape)
-        parts = tiles.cut(picture)
-        assert all(parts.shape[axis] == 8 for axis in axes)
-        assert_close(tiles.join(parts), picture)
-    first = Tiles({2: 8, 3: 8}, (1, 1, 16, 24)).cut(np.arange(384, dtype=np.float32).reshape(1, 1, 16, 24))
-    assert sorted(first[:, 0, 0, 0]) == [0, 8, 16, 192, 200, 208]
+def test_tiles_may_take_several_runs(files, tmp_path):
+    """As many as fit, or as many as a file of a static batch takes."""
+    model, found = files
+    x, options = normal(1, 3, 30, 17), {"octaves": 2, "steps": 4, "regularizers": [ov.TotalVariation(0.1), ov.Blur()]}
+    expected = found["fixed"].deep_dream(x, "second", **options)
+    path = tmp_path / "static.onnx"
+    program = torch.export.export(model, (torch.tensor(normal(4, 3, 12, 12)),))
+    ov.convert(program, path, quiet=True)
+    for opened in (ov.load(found["fixed"]._bundle.path, batch_size=2), ov.load(path)):
+        with opened as ex:
+            dream = ex.deep_dream(x, "second", **options)
+        assert_close(dream.images, expected.images, 1e-5)
+        assert_close(dream.scores, expected.scores, 1e-5)
 
 
 def test_pictures_of_any_size(tmp_path):

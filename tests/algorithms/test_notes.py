@@ -53,3 +53,28 @@ def test_numbers_that_are_none_are_told_of(tmp_path):
         assert explainer.gradient(x, target=1).notes == ()
         (note,) = explainer.gradient(x * [[0, 1, 1, 1]], target=0).notes
     assert note.startswith("holds infinities or NaN")
+
+
+@pytest.mark.parametrize(("method", "options"), [
+    ("saliency", {}), ("gradient", {"layer": "features"}), ("grad_cam", {}), ("guided_backprop", {}),
+])  # fmt: skip
+def test_a_map_of_zeros_says_so(tmp_path, method, options):
+    torch.manual_seed(0)
+    stem = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU())
+    model = torch.nn.Sequential()
+    model.add_module("features", stem)
+    model.add_module("head", torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)))
+    with torch.no_grad():
+        stem[0].weight.abs_()
+        stem[0].bias.zero_()
+    x = np.stack([np.ones((1, 6, 6), np.float32), -np.ones((1, 6, 6), np.float32)])  # the second puts all ReLUs out
+    ex = ov.load(ov.convert(model.eval(), tmp_path / "m.onnx", example=x, quiet=True))
+    found = ex.explain(x, method, 0, **options)
+    if "layer" in options:
+        assert found.notes == ()  # before the head there is always a gradient
+    else:
+        assert [note.partition(":")[0] for note in found.notes] in (
+            ["0 everywhere for sample 1"],
+            ["0 everywhere for sample 0, 1"],
+        )
+        assert not found.values[1].any()

@@ -1,16 +1,16 @@
-"""What the ascent moves, and what moves it about: each map's inverse and adjoint."""
+"""What the ascent moves: spectra, their inverse and their derivative, colours, bounds, and the units of images."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
+from onnxviz.algorithms.canvas import Canvas
 from onnxviz.algorithms.parameterization import Fourier, Pixels, Units
-from onnxviz.algorithms.transforms import Resample, Roll, Transforms
-from onnxviz.errors import OptionError
 from onnxviz.image import ImageInput
 from onnxviz.manifest import Axes, Input
+from tests.algorithms.appended import appended
+from tests.algorithms.ascent_in_numpy import Spectrum
 from tests.support import assert_close, normal
 
 IMAGE = ((2, 3, 8, 7), Axes(0, 1, (2, 3)), "RGB")
@@ -19,44 +19,80 @@ SPECTRA = {
     "bgr last": ((1, 6, 9, 3), Axes(0, 3, (1, 2)), "BGR"),
     "series": ((2, 2, 11), Axes(0, 1, (2,)), None),
     "volume": ((1, 1, 4, 6, 5), Axes(0, 1, (2, 3, 4)), None),
+    "no channels": ((2, 6, 5), Axes(0, None, (1, 2)), None),
 }
+LIMITS = (-128.0, 127.0)
 
 
-@pytest.mark.parametrize("limits", [None, (-128.0, 127.0)])
-@pytest.mark.parametrize("name", SPECTRA)
-def test_fourier_is_inverted_and_pulled_back(name, limits):
+def decoded(fourier, numbers):
+    return appended(lambda add: fourier.decode(add, "numbers"), numbers=numbers)[0]
+
+
+def spectrum_of(name, limits):
+    """The parameterization, and its canvas."""
     shape, axes, colours = SPECTRA[name]
-    fourier = Fourier(shape, axes, colours, limits)
-    images, direction, gradient = 20 * normal(*shape), normal(*shape, seed=1), normal(*shape, seed=2)
-    numbers = fourier.encode(images)
-    assert_close(fourier.decode(numbers), images, 1e-5)
+    canvas = Canvas.of(shape, axes)
+    return Fourier(canvas, colours, limits), canvas
+
+
+@pytest.mark.parametrize("limits", [None, LIMITS])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_fourier_is_the_transform_its_inverse_and_its_derivative(name, limits):
+    """Against the fast Fourier transform in float64. Products of n terms: n·2⁻²³ of the largest value."""
+    fourier, canvas = spectrum_of(name, limits)
+    shape, gradient = (2, *canvas.shape), normal(2, *canvas.shape, seed=2)
+    bar = 2.0**-23 * sum(canvas.space)
+    colours = SPECTRA[name][2]
+    reference = Spectrum(shape, canvas.axes, 1 if colours else None, limits, colours)
+    numbers = 20 * normal(*shape)
+    expected = reference.decode(numbers.astype(np.float64))
+    images = decoded(fourier, numbers)
+    assert_close(images, expected, bar)
+    again, pulled = appended(
+        lambda add: [fourier.encode(add, "images"), fourier.pull(add, "images", "gradient")],
+        images=images, gradient=gradient,
+    )  # fmt: skip
+    assert_close(again, reference.encode(images.astype(np.float64)), 4 * bar)
+    assert_close(pulled, reference.pull(images.astype(np.float64), gradient), bar)
+    if limits is None:
+        assert_close(again, numbers, 4 * bar)
+
+
+def test_the_pull_is_the_slope():
+    """Along a direction, by a central difference."""
+    fourier, canvas = spectrum_of("image", LIMITS)
+    shape = (2, *canvas.shape)
+    numbers, direction, gradient = 20 * normal(*shape), normal(*shape, seed=1), normal(*shape, seed=2)
     h = 2.0**-6
-    change = (fourier.decode(numbers + h * direction) - fourier.decode(numbers - h * direction)) / (2 * h)
-    along = (fourier.pull(images, gradient).astype(np.float64) * direction).sum()
-    assert along == pytest.approx((change.astype(np.float64) * gradient).sum(), rel=5e-3)
+    change = (decoded(fourier, numbers + h * direction) - decoded(fourier, numbers - h * direction)) / (2 * h)
+    images = decoded(fourier, numbers)
+    (pulled,) = appended(lambda add: fourier.pull(add, "x", "g"), x=images, g=gradient)
+    assert (pulled * direction).sum() == pytest.approx((change * gradient).sum(), rel=5e-3)
 
 
 def test_fourier_holds_images_within_limits_and_natural_noise_among_them():
-    fourier = Fourier(*IMAGE, (-128.0, 127.0))
-    wild = fourier.decode(1000 * normal(2, 3, 8, 7))
+    fourier, canvas = spectrum_of("image", LIMITS)
+    wild = decoded(fourier, 1000 * normal(2, *canvas.shape))
     assert wild.min() >= -128
     assert wild.max() <= 127
-    many = Fourier((50, 3, 32, 32), *IMAGE[1:], None).decode(10 * normal(50, 3, 32, 32))
+    many = decoded(Fourier(Canvas((3,), (32, 32), (0, 1, 2, 3)), "RGB", None), 10 * normal(50, 3, 32, 32))
     assert many.std() == pytest.approx(10, rel=0.1)
     neighbours = np.corrcoef(many[..., 1:].ravel(), many[..., :-1].ravel())[0, 1]
     assert neighbours > 0.6, "of white noise it is 0"
 
 
 def test_colours_follow_the_order_of_channels():
-    shape = (1, 3, 8, 8)
-    rgb, bgr = Fourier(shape, IMAGE[1], "RGB", None), Fourier(shape, IMAGE[1], "BGR", None)
-    numbers = normal(*shape)
-    np.testing.assert_array_equal(rgb.decode(numbers), bgr.decode(numbers)[:, ::-1])
+    canvas, numbers = Canvas((3,), (8, 8), (0, 1, 2, 3)), normal(1, 3, 8, 8)
+    rgb, bgr = (decoded(Fourier(canvas, colours, None), numbers) for colours in ("RGB", "BGR"))
+    np.testing.assert_allclose(rgb, bgr[:, ::-1], rtol=1e-6)
 
 
 def test_pixels_are_clipped():
-    assert Pixels((-1.0, 2.0)).decode(np.float32([[-5, 1, 7]])).tolist() == [[-1, 1, 2]]
-    assert Pixels(None).decode(np.float32([[-5, 1, 7]])).tolist() == [[-5, 1, 7]]
+    for limits, expected in (((-1.0, 2.0), [[-1, 1, 2]]), (None, [[-5, 1, 7]])):
+        (images,) = appended(
+            lambda add, limits=limits: add("Identity", Pixels(limits).decode(add, "x")), x=np.float32([[-5, 1, 7]])
+        )
+        assert images.tolist() == expected
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
@@ -70,56 +106,9 @@ def test_units_are_grey_levels(layout):
     np.testing.assert_allclose(units.images(image.encode(pixels)), centred, atol=1e-4)
 
 
-def test_roll_goes_around():
-    x = normal(2, 3, 5, 4)
-    roll = Roll((2, -1), (2, 3))
-    moved = roll.forward(x)
-    assert moved[0, 0, 2, 3] == x[0, 0, 0, 0]
-    np.testing.assert_array_equal(roll.adjoint(moved), x)
-
-
-RESAMPLED = {"image": ((2, 3, 6, 7), (2, 3)), "last": ((1, 6, 5, 2), (1, 2)), "series": ((1, 2, 9), (2,))}
-
-
-@pytest.mark.parametrize("kind", RESAMPLED)
-def test_resample_has_its_adjoint(kind):
-    shape, spatial = RESAMPLED[kind]
-    matrix = np.eye(len(spatial)) + 0.2 * normal(len(spatial), len(spatial))
-    resample = Resample(matrix, shape, spatial)
-    x, g = normal(*shape), normal(*shape, seed=1)
-    forward = (resample.forward(x).astype(np.float64) * g).sum()
-    assert (resample.adjoint(g).astype(np.float64) * x).sum() == pytest.approx(forward, rel=1e-5)
-
-
-def test_resample_interpolates_as_pytorch_does():
-    x, matrix = normal(1, 2, 9, 9), np.array([[0.6, 0.3], [-0.3, 0.6]])  # stays inside: nothing comes around
-    theta = torch.tensor(matrix[::-1, ::-1].copy(), dtype=torch.float32)  # torch counts (x, y)
-    grid = torch.nn.functional.affine_grid(
-        torch.cat([theta, torch.zeros(2, 1)], 1)[None], (1, 2, 9, 9), align_corners=True
-    )
-    expected = torch.nn.functional.grid_sample(torch.tensor(x), grid, align_corners=True)
-    assert_close(Resample(matrix, x.shape, (2, 3)).forward(x), expected.numpy(), 1e-5)
-
-
-def test_transforms_are_drawn_within_their_ranges():
-    random, shape = np.random.default_rng(0), (1, 3, 9, 9)
-    rolls = [map for _ in range(200) for map in Transforms(jitter=2).draw(random, shape, (2, 3))]
-    assert {shift for roll in rolls for shift in roll.shifts} == {-2, -1, 0, 1, 2}
-    assert Transforms().draw(random, shape, (2, 3)) == []
-    assert Transforms(jitter=5).draw(random, (1, 6), ()) == []
-    maps = Transforms(jitter=1, scale=(0.9, 1.1), rotation=5).draw(random, shape, (2, 3))
-    assert [type(map) for map in maps] == [Roll, Resample]
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [({"jitter": -1}, "jitter=-1"), ({"scale": (1.1, 0.9)}, "scale="), ({"rotation": 200}, "rotation=200")],
-)
-def test_impossible_transforms(options, named):
-    with pytest.raises(OptionError, match=named):
-        Transforms(**options)
-
-
-def test_rotation_needs_two_axes():
-    with pytest.raises(OptionError, match="1 spatial axes"):
-        Transforms(rotation=5).draw(np.random.default_rng(0), (1, 2, 9), (2,))
+def test_canvases_put_space_last():
+    x = normal(2, 5, 6, 3)
+    canvas = Canvas.of(x.shape, Axes(0, 3, (1, 2)))
+    assert (canvas.rest, canvas.space, canvas.axes, canvas.spatial, canvas.size) == ((3,), (5, 6), (2, 3), (1, 2), 90)
+    np.testing.assert_array_equal(canvas.inward(x), x.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(canvas.outward(canvas.inward(x)), x)

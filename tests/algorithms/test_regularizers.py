@@ -1,4 +1,4 @@
-"""The priors of activation maximisation against autograd of their definitions, and what a blur is."""
+"""The priors of activation maximisation against autograd of their definitions, what a blur is, and priors in numpy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import pytest
 import torch
 
 import onnxviz as ov
-from onnxviz.errors import OptionError
-from tests.support import assert_close, normal
+from onnxviz.algorithms.canvas import Canvas
+from onnxviz.errors import NotFiniteError, OptionError
+from onnxviz.manifest import Axes
+from tests.algorithms import ascent_in_numpy as in_numpy
+from tests.algorithms.appended import appended
+from tests.support import assert_close, nhwc, normal
 
 SHAPES = {"image": ((2, 3, 6, 5), (2, 3)), "last": ((2, 6, 5, 3), (1, 2)), "series": ((2, 2, 9), (2,))}
 SHAPES["volume"] = ((2, 1, 4, 5, 3), (2, 3, 4))
@@ -34,48 +38,115 @@ PENALTIES = {
 }
 
 
+def slope_of(penalty, x, spatial):
+    """What the nodes of a penalty say of images in any layout."""
+    canvas = Canvas.of(x.shape, Axes(0, None, spatial))
+    (slope,) = appended(lambda add: penalty.slope(add, "x", canvas), x=canvas.inward(x))
+    return canvas.outward(slope)
+
+
+def blurred(blur, x):
+    """Of images with the space last."""
+    canvas = Canvas((x.shape[1],), x.shape[2:], tuple(range(x.ndim)))
+    return appended(lambda add: blur.replacement(add, "x", canvas), x=x)[0]
+
+
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize("name", PENALTIES)
-def test_value_and_gradient(name, kind):
+def test_slopes_are_autograds(name, kind):
     (penalty, definition), (shape, spatial) = PENALTIES[name], SHAPES[kind]
     x = normal(*shape)
     leaf = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     value = definition(leaf, spatial)
-    assert_close(penalty.value(x, spatial), value.detach().numpy(), 1e-6)
-    assert_close(penalty.gradient(x, spatial), torch.autograd.grad(value.sum(), leaf)[0].numpy(), 1e-5)
-
-
-@pytest.mark.parametrize("name", PENALTIES)
-def test_slope_along_a_direction(name):
-    """(R(x + hd) − R(x − hd)) / 2h = ⟨∇R, d⟩."""
-    penalty, (shape, spatial) = PENALTIES[name][0], SHAPES["image"]
-    x, d, h = normal(*shape), normal(*shape, seed=1), 2.0**-10
-    slope = (penalty.value(x + h * d, spatial) - penalty.value(x - h * d, spatial)) / (2 * h)
-    along = (penalty.gradient(x, spatial).astype(np.float64) * d).sum((1, 2, 3))
-    np.testing.assert_allclose(slope, along, rtol=2e-3)
+    assert_close(slope_of(penalty, x, spatial), torch.autograd.grad(value.sum(), leaf)[0].numpy(), 1e-5)
 
 
 def test_flat_images_have_no_variation():
     flat = np.full((1, 3, 4, 4), 7, np.float32)
     for beta in (1, 2):
-        assert ov.TotalVariation(1, beta=beta).value(flat, (2, 3)) == 0
-        assert not ov.TotalVariation(1, beta=beta).gradient(flat, (2, 3)).any()
+        assert not slope_of(ov.TotalVariation(1, beta=beta), flat, (2, 3)).any()
+
+
+def test_an_axis_of_one_place_does_not_vary():
+    x = normal(1, 2, 1, 5)
+    assert_close(
+        slope_of(ov.TotalVariation(3), x, (2, 3)), slope_of(ov.TotalVariation(3), x[:, :, 0], (2,))[:, :, None]
+    )
 
 
 def test_blur_is_a_gaussian_every_few_steps():
     dot = np.zeros((1, 1, 21, 21), np.float32)
     dot[..., 10, 10] = 1
     blur = ov.Blur(1.5, every=3)
-    assert [blur.project(dot, (2, 3), step) is None for step in range(1, 7)] == [True, True, False] * 2
-    found = blur.project(dot, (2, 3), 3)[0, 0]
+    assert [blur.due(step) for step in range(1, 7)] == [False, False, True] * 2
+    assert not ov.Blur(0, every=3).due(3)
     y, x = np.mgrid[-10:11, -10:11]
     expected = np.exp(-(x**2 + y**2) / (2 * 1.5**2)) * (np.maximum(abs(x), abs(y)) <= 4)
-    assert_close(found, expected / expected.sum(), 1e-6)
+    assert_close(blurred(blur, dot)[0, 0], expected / expected.sum(), 1e-6)
 
 
-def test_blur_keeps_a_flat_image_to_its_edges():
-    flat = np.full((1, 2, 9), 3, np.float32)
-    np.testing.assert_allclose(ov.Blur(2.0, every=1).project(flat, (2,), 1), flat, rtol=1e-6)
+@pytest.mark.parametrize("shape", [(2, 2, 9), (1, 3, 6, 5), (1, 1, 4, 5, 3)])
+def test_blur_repeats_the_edges(shape):
+    x, spatial = normal(*shape), tuple(range(2, len(shape)))
+    assert_close(blurred(ov.Blur(1.2, every=1), x), in_numpy.blurred(x, spatial, 1.2), 1e-6)
+    flat = np.full(shape, 3, np.float32)
+    np.testing.assert_allclose(blurred(ov.Blur(2.0, every=1), flat), flat, rtol=1e-6)
+
+
+# ----- priors in numpy -----
+
+
+class Sixth:
+    """LpNorm(6, weight) in numpy, which remembers what it was asked."""
+
+    def __init__(self, weight):
+        self.weight, self.shapes = weight, set()
+
+    def value(self, _images, _spatial):
+        raise AssertionError("an ascent needs slopes alone")
+
+    def gradient(self, images, spatial):
+        self.shapes.add((images.shape, spatial))
+        with np.errstate(over="ignore"):
+            return 6 * self.weight / images[0].size * images**5
+
+
+class Softened:
+    """A blur in numpy after every second step."""
+
+    def __init__(self):
+        self.steps = []
+
+    def project(self, images, spatial, step):
+        self.steps.append(step)
+        return None if step % 2 else in_numpy.blurred(images, spatial, 0.7)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("kind", ["pixels", "fourier"])
+def test_priors_in_numpy_do_what_those_in_the_graph_do(tmp_path, layout, kind):
+    model, _ = nhwc()
+    if layout == "NCHW":
+        del model.graph.node[0]
+        model.graph.node[0].input[0] = "pixels"
+        for size, n in zip(model.graph.input[0].type.tensor_type.shape.dim[1:], (3, 9, 11), strict=True):
+            size.dim_value = n
+    image = ov.ImageInput((9, 11), layout=layout, mean=(120, 110, 100), std=(60, 55, 50))
+    path = ov.convert(model, tmp_path / "net.onnx", input=image, quiet=True)
+    own, soft = Sixth(1e-9), Softened()
+    with ov.load(path, providers="cpu", threads=1) as ex:
+        options = {"steps": 5, "parameterization": kind, "scale": (0.9, 1.1)}
+        graph = ex.maximize([1, "conv:2"], regularizers=[ov.LpNorm(6, 1e-9), ov.Blur(0.7, 2)], **options)
+        numpy = ex.maximize([1, "conv:2"], regularizers=[own, soft], **options)
+    assert_close(numpy.images, graph.images, 1e-5)
+    shape, spatial = ((1, 3, 9, 11), (2, 3)) if layout == "NCHW" else ((1, 9, 11, 3), (1, 2))
+    assert own.shapes == {(shape, spatial)}
+    assert soft.steps == [1, 2, 3, 4, 5] * 2
+
+
+def test_a_prior_in_numpy_that_is_not_finite_is_named(cnn):
+    with pytest.raises(NotFiniteError, match=r"step \d+: the gradient of the regulariser <.*Sixth"):
+        cnn.explainer.maximize(1, regularizers=[Sixth(1e4)], optimizer="plain", learning_rate=1e3)
 
 
 @pytest.mark.parametrize(

@@ -19,16 +19,18 @@ class Optimization:
     Attributes:
         name: for ``load(…, optimize=[…])``.
         rewrite: changes the sketch in place; nothing where the optimisation is none of the graph's.
+        everywhere: it helps, and holds, on other devices than the CPU and in float16, too.
     """
 
     name: str
     rewrite: Callable[[Sketch], None]
+    everywhere: bool = False
 
 
 OPTIMIZATIONS = (
     Optimization(SPREAD_SAMPLES, lambda _: None),
-    Optimization("masks_before_splits", masks.before_splits),
-    Optimization("masks_before_pools", masks.before_pools),
+    Optimization("masks_before_splits", masks.before_splits, everywhere=True),
+    Optimization("masks_before_pools", masks.before_pools, everywhere=True),
     Optimization("pool_winners", pool_winners.rewrite),
     Optimization("masks_in_blocks", masks.in_blocks),
 )
@@ -36,17 +38,21 @@ OPTIMIZATIONS = (
 NAMES = tuple(one.name for one in OPTIMIZATIONS)
 
 
-def chosen(optimize: bool | Sequence[str]) -> tuple[Optimization, ...]:  # noqa: FBT001 - the argument of load()
+def chosen(optimize: bool | Sequence[str], *, plain: bool) -> tuple[Optimization, ...]:  # noqa: FBT001 - the argument of load()
     """All, none, or those of these names, in the order in which they are applied.
+
+    Args:
+        optimize: as for :func:`onnxviz.load`.
+        plain: whether float32 is computed on the CPU.
 
     Raises:
         OptionError: there is none of that name.
     """
     if isinstance(optimize, bool):
-        return OPTIMIZATIONS if optimize else ()
+        optimize = NAMES if optimize else ()
     if isinstance(optimize, str):
         raise OptionError(f"optimize={optimize!r}: expected True, False or a list, [{optimize!r}]")
     for name in optimize:
         if name not in NAMES:
             raise OptionError(f"optimize: there is no {name!r}{nearest(str(name), NAMES)} Known: {', '.join(NAMES)}")
-    return tuple(one for one in OPTIMIZATIONS if one.name in optimize)
+    return tuple(one for one in OPTIMIZATIONS if one.name in optimize and (plain or one.everywhere))

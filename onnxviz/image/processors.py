@@ -1,0 +1,113 @@
+"""What an image processor of ``transformers`` does to pictures, read from its configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxviz.errors import InputError, OptionError
+from onnxviz.image.description import INTERPOLATIONS
+
+_SHORT_SIDE = (
+    "BiT", "Bit", "CLIP", "ChineseCLIP", "ConvNext", "Levit", "MobileNetV1", "MobileNetV2", "MobileViT", "PoolFormer",
+    "VideoMAE",
+)  # fmt: skip
+"""Kinds of processors to which a single number as size means the short side; to others it means a square."""
+_DONE = frozenset({"do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_flip_channel_order"})
+_NOTHING = frozenset({"do_convert_rgb", "do_reduce_labels"})
+"""What every picture undergoes here, and what concerns no pictures."""
+_OTHER = ("size_divisor", "keep_aspect_ratio", "max_pixels", "min_pixels", "patch_size", "pad_size")
+"""What changes pictures in a way that no ImageInput describes."""
+
+
+def fields_of(processor: Any) -> dict[str, Any]:
+    """The fields of an :class:`onnxviz.ImageInput`; see :meth:`onnxviz.ImageInput.from_processor`.
+
+    Sources: ``preprocessor_config.json`` of the hub, and the processors' documented defaults.
+    """
+    config = _config(processor)
+    kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    for name, value in config.items():
+        if value and ((name.startswith("do_") and name not in _DONE | _NOTHING) or name in _OTHER):
+            raise OptionError(f"the image processor {kind} has {name}={value!r}, which an ImageInput cannot describe")
+    if not config.get("do_resize", True):
+        raise OptionError(
+            f"the image processor {kind} does not resize, so its size is not known: give onnxviz.ImageInput(size, …)"
+        )
+    resample = int(config.get("resample", INTERPOLATIONS["bicubic" if config.get("crop_pct") else "bilinear"]))
+    names = {number: name for name, number in INTERPOLATIONS.items()}
+    if resample not in names:
+        raise OptionError(f"the image processor {kind} has resample={resample!r}; known are {names}")
+    channels = {"channels": "BGR"} if config.get("do_flip_channel_order") else {}
+    return {"interpolation": names[resample], **channels, **_sizes(config, kind), **_normalisation(config, kind)}
+
+
+def _config(processor: Any) -> Mapping[str, Any]:
+    if hasattr(processor, "image_processor"):  # of a processor for text and pictures
+        processor = processor.image_processor
+    found = processor.to_dict() if hasattr(processor, "to_dict") else processor
+    if isinstance(found, str | os.PathLike):
+        path = Path(found)
+        path = path / "preprocessor_config.json" if path.is_dir() else path
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read the image processor {str(path)!r}: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"the image processor {str(path)!r} is no JSON: {error}") from error
+    if not isinstance(found, Mapping):
+        raise OptionError(f"an image processor is an object with to_dict(), its dict, or a path; got {processor!r}")
+    return found
+
+
+def _sizes(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """``size``, and ``resize`` where a part of the picture is cut off."""
+    size, share = config.get("size"), config.get("crop_pct")
+    if isinstance(size, int):
+        size = {"shortest_edge": size} if kind.startswith(_SHORT_SIDE) else {"height": size, "width": size}
+    crop = config.get("crop_size") if config.get("do_center_crop") else None
+    cropped = _pair(crop) if crop else None
+    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
+        whole = _pair(size)
+        return {"size": whole} if cropped in {None, whole} else {"size": cropped, "resize": whole}
+    if not isinstance(size, Mapping) or set(size) != {"shortest_edge"}:
+        raise OptionError(f"the image processor {kind} has size={size!r}, which an ImageInput cannot describe")
+    short = int(size["shortest_edge"])
+    if kind.startswith("ConvNext"):  # its crop is its size, and large ones are resized as they are
+        share = 224 / 256 if share is None else share
+        return {"size": short} if short >= 384 else {"size": short, "resize": int(short / share)}
+    if cropped is None:
+        raise OptionError(f"the image processor {kind} keeps the proportions and does not crop: its size is not known")
+    if kind.startswith("Levit"):
+        return {"size": cropped, "resize": int(256 / 224 * short)}
+    return {"size": cropped, "resize": int(short / share) if share else short}
+
+
+def _normalisation(config: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    scale = float(config.get("rescale_factor", 1 / 255)) if config.get("do_rescale", True) else 1.0
+    normalises = config.get("do_normalize", not kind.startswith("MobileViT"))
+    if normalises and not (config.get("image_mean") and config.get("image_std")):
+        raise OptionError(f"the image processor {kind} normalises, but says no image_mean and image_std")
+    mean = _numbers(config["image_mean"]) if normalises else (0.0, 0.0, 0.0)
+    std = _numbers(config["image_std"]) if normalises else (1.0, 1.0, 1.0)
+    if kind.startswith("EfficientNet"):
+        if config.get("rescale_offset"):
+            mean = tuple(m + 1 for m in mean)
+        if config.get("include_top", True):  # divides by the deviation once more
+            std = tuple(s * d for s, d in zip(std, _numbers(config["image_std"]), strict=True))
+    return {"scale": scale, "mean": mean, "std": std}
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    if isinstance(size, Mapping) and set(size) == {"height", "width"}:
+        return int(size["height"]), int(size["width"])
+    if isinstance(size, int):
+        return size, size
+    raise OptionError(f"an image processor's size is a number or height and width; got {size!r}")
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(v) for v in values) if isinstance(values, Sequence) else (float(values),)
