@@ -1,4 +1,4 @@
-"""The networks that are timed: in PyTorch, and some of them in Keras with the same weights."""
+"""The networks that are timed, by name. Frameworks are imported when a network is built."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-import zoo
-
 if TYPE_CHECKING:
     import keras
+    from torch import nn
 
 
 @dataclass(frozen=True)
 class KerasNetwork:
-    """The twin in Keras.
+    """The twin in Keras, with the same weights.
 
     Attributes:
         build: makes the model.
@@ -35,96 +31,59 @@ class Network:
     Attributes:
         build: makes the module; its weights are real or random, which changes no time.
         shape: of one input.
-        layer: the module whose output Grad-CAM weighs, its last convolutional one.
-        twin: the same network with the same weights in Keras.
+        layer: the module whose output Grad-CAM weighs, its last convolutional one; of a transformer, the last
+            normalisation before its tokens are mixed for the last time.
+        grid: of a transformer, how its patches lie in the picture.
+        twin: the same network in Keras.
     """
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
     layer: str
+    grid: tuple[int, int] | None = None
     twin: KerasNetwork | None = None
 
 
-class Vgg16(nn.Module):
-    """VGG16 (Simonyan & Zisserman 2015, arXiv:1409.1556, column D), 138 million parameters."""
+def _torch(name: str, *arguments: object) -> Callable[[], nn.Module]:
+    def built() -> nn.Module:
+        from benchmarks import torch_networks
 
-    WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
-    """Channels of the convolutions; 0 is a pooling."""
+        module: nn.Module = getattr(torch_networks, name)(*arguments)
+        return module
 
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for width in self.WIDTHS:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()] if width else [nn.MaxPool2d(2)]
-            channels = width or channels
-        self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(512 * 7 * 7, 4096),
-            nn.ReLU(),
-            nn.Linear(4096, 4096),
-            nn.ReLU(),
-            nn.Linear(4096, 1000),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, 224, 224) to logits (N, 1000)."""
-        return self.classifier(self.features(x))
+    return built
 
 
-class Logits(nn.Module):
-    """A model of ``transformers`` that returns its logits alone, as the other libraries want it."""
+def _keras(name: str) -> Callable[[], keras.Model]:
+    def built() -> keras.Model:
+        from benchmarks import keras_networks
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
+        return getattr(keras_networks, name)()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Inputs to logits."""
-        logits: Tensor = self.model(x).logits
-        return logits
+    return built
 
-
-def resnet18() -> nn.Module:
-    """ResNet-18 (He et al. 2015, arXiv:1512.03385) with random weights."""
-    from transformers import ResNetConfig, ResNetForImageClassification
-
-    config = ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", num_labels=1000)
-    return Logits(ResNetForImageClassification(config))
-
-
-def small() -> nn.Module:
-    """Two convolutions: what remains of the time is the cost of a call."""
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)]
-    return nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), *head)
-
-
-def small_keras() -> keras.Model:
-    """The same in Keras, with its weights."""
-    from keras import Input, Sequential, layers
-
-    head = [layers.GlobalAveragePooling2D(), layers.Dense(10)]
-    convolutions = [layers.Conv2D(16, 3, strides=2), layers.ReLU(), layers.Conv2D(16, 3), layers.ReLU(name="last")]
-    model = Sequential([Input((32, 32, 3)), *convolutions, *head])
-    arrays = [parameter.detach().numpy() for parameter in build("small").parameters()]
-    model.set_weights([array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T for array in arrays])
-    return model
-
-
-SQUEEZENET_TWIN = KerasNetwork(lambda: zoo.squeezenet_keras()[0], "conv10")
 
 NETWORKS = {
-    "squeezenet": Network(lambda: zoo.squeezenet()[0], (3, 227, 227), "conv10", SQUEEZENET_TWIN),
-    "efficientnet_lite0": Network(lambda: zoo.efficientnet_lite0()[0], (3, 224, 224), "_bn1"),
-    "resnet18": Network(resnet18, (3, 224, 224), "model.resnet.encoder.stages.3"),
-    "vgg16": Network(Vgg16, (3, 224, 224), "features.29"),
-    "small": Network(small, (3, 32, 32), "3", KerasNetwork(small_keras, "last")),
+    "squeezenet": Network(
+        _torch("squeezenet"), (3, 227, 227), "conv10", twin=KerasNetwork(_keras("squeezenet"), "conv10")
+    ),
+    "efficientnet_lite0": Network(_torch("efficientnet_lite0"), (3, 224, 224), "_bn1"),
+    "mobilenet_v2": Network(_torch("mobilenet_v2"), (3, 224, 224), "model.mobilenet_v2.conv_1x1"),
+    "resnet18": Network(_torch("resnet", "basic", 2, 2, 2, 2), (3, 224, 224), "model.resnet.encoder.stages.3"),
+    "resnet50": Network(_torch("resnet", "bottleneck", 3, 4, 6, 3), (3, 224, 224), "model.resnet.encoder.stages.3"),
+    "vgg16": Network(_torch("Vgg16"), (3, 224, 224), "features.29", twin=KerasNetwork(_keras("vgg16"), "block5_conv3")),
+    "convnext_tiny": Network(_torch("convnext_tiny"), (3, 224, 224), "model.convnext.encoder.stages.3"),
+    "vit_small": Network(_torch("vit_small"), (3, 224, 224), "model.vit.layers.11.layernorm_before", grid=(14, 14)),
+    "series": Network(_torch("Series"), (12, 4096), "features.7", twin=KerasNetwork(_keras("series"), "last")),
+    "small": Network(_torch("Small"), (3, 32, 32), "features.3", twin=KerasNetwork(_keras("small"), "last")),
 }
+"""All of them; the last is for tests: what remains of its time is the cost of a call."""
 
 
 def build(name: str) -> nn.Module:
-    """The network in evaluation mode, the same at each call."""
+    """The network in PyTorch, in evaluation mode, the same at each call."""
+    import torch
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return NETWORKS[name].build().eval()

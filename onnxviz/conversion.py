@@ -103,6 +103,7 @@ def convert(
             step("building the gradient graph")
             graph, manifest = explainable.explain(source, gradient=gradient, image=image, classes=classes)
             _check_classes(classes, manifest)
+            _check_image(input, manifest)
             step("writing")
             bundle.write(draft, graph, manifest, external_data=external_data)
             step("checking against the model")
@@ -196,6 +197,23 @@ def _check_classes(classes: Sequence[str] | None, manifest: Manifest) -> None:
     counts = {shape[channel] for shape, channel in axes if channel is not None}
     if classes is not None and counts and len(classes) not in counts:
         raise OptionError(f"{len(classes)} class names for {' or '.join(map(str, counts))} classes")
+
+
+def _check_image(image: ImageInput | None, manifest: Manifest) -> None:
+    """Pictures become arrays that the first input takes."""
+    if image is None:
+        return
+    import numpy as np
+
+    tensor = manifest.inputs[0]
+    made = image.read(np.zeros((1, 1, 3), np.uint8)).shape
+    if len(made) != len(tensor.shape) or any(
+        isinstance(want, int) and want != got for want, got in zip(tensor.shape[1:], made[1:], strict=True)
+    ):
+        raise OptionError(
+            f"input=ImageInput({image.size}, {image.layout!r}, channels={image.channels!r}, …) makes arrays "
+            f"{['N', *made[1:]]}, and input {tensor.name!r} takes {list(tensor.shape)}: change size, layout or channels"
+        )
 
 
 class _steps:  # noqa: N801 - used as a function

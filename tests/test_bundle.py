@@ -76,7 +76,7 @@ def test_metadata_is_json_under_one_prefix(file):
     assert entries["onnxviz.framework"] == "onnx"
     assert entries["onnxviz.versions"]["onnx"] == onnx.__version__
     assert [row["name"] for row in entries["onnxviz.layers"]] == ["h", "a", "y"]
-    assert set(entries["onnxviz.residuals"]) == {"outputs", "layers", "gradient", "recipe"}
+    assert set(entries["onnxviz.residuals"]) == {"outputs", "layers", "gradient", "recipe", "digests"}
 
 
 def test_the_manifest_survives_the_file(cnn):

@@ -18,6 +18,7 @@ import numpy as np
 
 from onnxviz.bundle import Bundle, read
 from onnxviz.check.difference import COSINE, EVERYWHERE, HALF, MEDIAN, Difference, largest_difference
+from onnxviz.check.digests import roots_of, stored
 from onnxviz.check.draws import drawn, flat, normal, recipe, two_batches
 from onnxviz.check.slopes import NOT_WRITTEN, FiniteDifferences
 from onnxviz.check.straight_through import rounds, unrounded
@@ -60,6 +61,7 @@ class Check:
             if self.source.resized:
                 residuals["resized"] = self._at_another_size()
             residuals["recipe"] = recipe(self.source.example)
+            residuals["digests"] = stored(self.engine, self.manifest, self._drawn(0), self.batches[0])
             if self.overflowed:
                 self.source.notes.append(f"on the inputs of the check {self._overflow()}")
             return residuals
@@ -126,7 +128,7 @@ class Check:
     # ----- gradient -----
 
     def _gradient(self) -> dict[str, Any]:
-        roots = self._roots()
+        roots = roots_of(self.manifest)
         half = any(_is_half(t) for t in roots)
         tried: list[Difference] = []
         for trial in range(self._trials()):
@@ -185,12 +187,6 @@ class Check:
     def _trials(self) -> int:
         """Fewer inputs for large networks: among millions of activations some always lie at a kink."""
         return TRIALS if self.manifest.activation_bytes < LARGE else 2
-
-    def _roots(self) -> list[Tensor]:
-        """What the gradient is compared at: the inputs that have one, else the first layer that has."""
-        inputs: list[Tensor] = [t for t in self.manifest.inputs if t.has_gradient]
-        layers: list[Tensor] = [t for t in self.manifest.layers if t.has_gradient]
-        return inputs or layers[:1]
 
     def _both_gradients(
         self, feeds: Feeds, trial: int, roots: Sequence[Tensor]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,16 @@ from onnxviz.source import Array, Feeds
 
 
 def recipe(example: Feeds) -> dict[str, Any]:
-    """How :func:`drawn` draws: per input its shape without batch, dtype, and mean and deviation, or range."""
-    return {name: {"shape": list(x.shape[1:]), "dtype": x.dtype.name, **_statistics(x)} for name, x in example.items()}
+    """How :func:`drawn` draws: per input its shape without batch, dtype, and mean and deviation, or range.
+
+    ``length`` is that of the first axis in the example, which inputs without batch keep; None of a single number.
+    """
+    return {
+        name: {
+            "shape": list(x.shape[1:]), "length": len(x) if x.ndim else None, "dtype": x.dtype.name, **_statistics(x),
+        }
+        for name, x in example.items()
+    }  # fmt: skip
 
 
 def drawn(example: Feeds, seed: int, batch: int, batched: Collection[str]) -> dict[str, Array]:
@@ -20,16 +28,23 @@ def drawn(example: Feeds, seed: int, batch: int, batched: Collection[str]) -> di
 
     ``batched`` inputs get ``batch`` samples; text and other inputs that cannot be drawn repeat the example's.
     """
+    found = redrawn(recipe(example), seed, batch, batched)
+    shapes = {name: (batch, *x.shape[1:]) if name in batched else x.shape for name, x in example.items()}
+    return {name: found[name] if name in found else np.resize(x, shapes[name]) for name, x in example.items()}
+
+
+def redrawn(said: Mapping[str, Any], seed: int, batch: int, batched: Collection[str]) -> dict[str, Array]:
+    """The inputs of :func:`drawn` from their recipe; those that cannot be drawn are left out."""
     result = {}
-    for index, (name, x) in enumerate(example.items()):
-        rng, like = np.random.default_rng([seed, index]), _statistics(x)
-        shape = (batch, *x.shape[1:]) if name in batched else x.shape
+    for index, (name, like) in enumerate(said.items()):
+        rng = np.random.default_rng([seed, index])
+        first = [batch] if name in batched else [] if like["length"] is None else [like["length"]]
+        shape = (*first, *like["shape"])
         if "std" in like:
-            result[name] = np.asarray(rng.standard_normal(shape) * like["std"] + like["mean"], x.dtype)
+            result[name] = np.asarray(rng.standard_normal(shape) * like["std"] + like["mean"], like["dtype"])
         elif "max" in like:
-            result[name] = np.asarray(rng.integers(int(like["min"]), int(like["max"]), shape, endpoint=True), x.dtype)
-        else:
-            result[name] = np.resize(x, shape)
+            integers = rng.integers(int(like["min"]), int(like["max"]), shape, endpoint=True)
+            result[name] = np.asarray(integers, like["dtype"])
     return result
 
 

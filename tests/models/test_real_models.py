@@ -136,6 +136,7 @@ def test_photos_are_recognised(converted, photos, name):
 def test_photos_gradients_are_torchs(converted, photos, name):
     network = converted(name)
     x = np.concatenate([network.explainer.read_image(photo) for photo in photos.values()])
+    x *= np.float32(1.0001)  # as it stands, one photo has a late Clip within rounding of its kink
     found = network.explainer.gradient(x)
     weights = np.eye(1000, dtype=np.float32)[found.target]
     assert_gradients(found.values, gradient_of(network.model, x, weights))

@@ -195,8 +195,8 @@ def scatter_nd(
     def back(given: ir.Value) -> ir.Value:
         return op.GatherND(given, indices)
 
-    def added(x: ir.Value, updates: ir.Value) -> ir.Value:
-        return op.ScatterND(x, indices, updates, reduction="add")
+    def added(x: ir.Value, updates: ir.Value) -> ir.Value:  # ONNX Runtime's ScatterND loses sums on several threads
+        return op.Add(x, op.scatter_back(updates, op.GatherND(op.positions(x), indices), x))
 
     if reduction in {"max", "min"}:
         return _won(op, dy, y, x, updates, back, added)
