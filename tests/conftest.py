@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import venv
 
 # Several workers share the machine: each gets one thread for torch's and numpy's kernels. Read when they are imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,11 +19,14 @@ from typing import TYPE_CHECKING
 import onnx
 import onnxruntime
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 if TYPE_CHECKING:
     from onnxviz import Explainer
     from tests.support import Subject
+
+TRAINING = "onnxruntime-training-cpu==1.19.2"
 
 settings.register_profile("ordinary", derandomize=True, database=None, deadline=None, max_examples=400)
 settings.register_profile("long", deadline=None, max_examples=5000)  # pytest --hypothesis-profile=long
@@ -101,3 +106,18 @@ def beside(two_files, tmp_path) -> Path:
     """A copy of that file, to be changed."""
     shutil.copytree(two_files, tmp_path / "copy")
     return tmp_path / "copy" / "net.onnx"
+
+
+@pytest.fixture(scope="session")
+def training_python(request: pytest.FixtureRequest) -> Path:
+    """The interpreter of an environment with the training build and numpy."""
+    folder = request.config.cache.mkdir("onnxruntime-training")
+    python = folder / "bin" / "python"
+    with FileLock(folder / "lock"):
+        if not (folder / "installed").exists():
+            venv.create(folder, with_pip=True)
+            constraints = Path(__file__).parent / "constraints.txt"
+            install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--constraint", constraints]
+            subprocess.run([*install, TRAINING, "numpy"], check=True)
+            (folder / "installed").touch()
+    return python

@@ -53,7 +53,7 @@ class SessionCache:
     def __init__(
         self,
         bundle: Bundle,
-        providers: Sequence[Any],
+        providers: Sequence[tuple[str, dict[str, Any]]],
         max_sessions: int,
         optimizations: Sequence[Optimization],
         *,

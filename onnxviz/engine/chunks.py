@@ -73,6 +73,8 @@ class Chunks:
         self.manifest = graph.bundle.manifest
         self.batch_size = batch_size
         self.cores = cores
+        self.limit: int | None = None
+        """Samples per run that fitted the device when more did not."""
         self._graph = graph
         self._batched = {t.name for t in self.manifest.inputs if t.axes.batch == 0}
         self._roomy: set[tuple[tuple[str, tuple[int, ...]], ...]] = set()
@@ -91,6 +93,13 @@ class Chunks:
         if self.batch_size != "auto":
             return self.batch_size
         return max(1, min(batch, int(CHUNK_BYTES // self._bytes(feeds))))
+
+    def halve(self, plan: Plan) -> bool:
+        """Take at most half as many samples per run from now on, after a run did not fit; False where none is left."""
+        if self.manifest.static_batch or plan.size < 2:
+            return False
+        self.limit = plan.size // 2
+        return True
 
     def plan(self, feeds: Feeds, batch: int, *, whole: Sequence[str] = ()) -> Plan:
         """Whole batches on all cores, or, where there are as many samples as cores, a few samples on each of them.
@@ -114,9 +123,9 @@ class Chunks:
                 )
             return Plan(static or batch)
         if static or self.batch_size != "auto":
-            size = static or int(self.batch_size)
+            size = static or min(int(self.batch_size), self.limit or batch)
             return Plan(size, self.cores if -(-batch // size) >= self.cores else 1)
-        most, each = self.most(feeds, batch), self._bytes(feeds)
+        most, each = min(self.most(feeds, batch), self.limit or batch), self._bytes(feeds)
         if batch < self.cores or self.cores == 1 or each * batch < WORTH_SPREADING:
             return Plan(most)
         return Plan(max(1, min(most, int(CACHE_BYTES // each), -(-batch // self.cores))), self.cores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,9 +17,18 @@ from onnxviz.engine.chunks import Chunk, Chunks, check_batch_size, joined
 from onnxviz.engine.cut import Graph, Sketch, cut
 from onnxviz.engine.optimizations import SPREAD_SAMPLES, chosen
 from onnxviz.engine.overlays import NO_CHANGES, Changes, apply_overlay
-from onnxviz.engine.session import CUDA, available_cores, choose_providers, is_cpu, runtime, runtime_errors
+from onnxviz.engine.session import (
+    CUDA,
+    Providers,
+    available_cores,
+    choose_providers,
+    is_cpu,
+    out_of_memory,
+    runtime,
+    runtime_errors,
+)
 from onnxviz.engine.targets import SCORE, TOP, Of, Target, add_seed, resolve
-from onnxviz.errors import OptionError, ProviderError
+from onnxviz.errors import OnnxvizWarning, OptionError, OutOfMemoryError, ProviderError
 from onnxviz.manifest import Output, grad_name, seed_name
 from onnxviz.source import Array, Feeds
 
@@ -121,7 +131,7 @@ class Engine:
         self,
         bundle: Bundle,
         *,
-        providers: Sequence[str] | str | None = None,
+        providers: Providers = None,
         precision: str = "float32",
         max_sessions: int = 8,
         threads: int | None = None,
@@ -326,14 +336,26 @@ class Engine:
     ) -> list[Answer]:
         """The answer of each chunk, in order; each is told how many threads its sessions have.
 
-        Where several chunks are run at once, each has a core to itself.
+        Where several chunks are run at once, each has a core to itself. Where one does not fit into the device's
+        memory, all are begun again at half the size, which stays.
         """
         plan = self.chunks.plan(feeds, batch, whole=whole)
         chunks = self.chunks.cut(feeds, batch, plan.size)
-        if plan.workers == 1:
-            return [answer(chunk, self.threads) for chunk in chunks]
-        with ThreadPoolExecutor(plan.workers) as pool:
-            return list(pool.map(lambda chunk: answer(chunk, 1), chunks))
+        try:
+            if plan.workers == 1:
+                return [answer(chunk, self.threads) for chunk in chunks]
+            with ThreadPoolExecutor(plan.workers) as pool:
+                return list(pool.map(lambda chunk: answer(chunk, 1), chunks))
+        except OutOfMemoryError:
+            if whole or not self.chunks.halve(plan):
+                raise
+        warnings.warn(
+            f"{plan.size} samples do not fit into the memory of {self.provider} at once: going on with "
+            f"{self.chunks.limit}; load(…, batch_size={self.chunks.limit}) begins with as many",
+            OnnxvizWarning,
+            stacklevel=2,
+        )
+        return self._each(answer, feeds, batch)
 
     @property
     def _input_names(self) -> set[str]:
@@ -388,7 +410,8 @@ class Engine:
                 binding.bind_output(name, "cuda" if on_cuda and keep else "cpu")
             prepared.session.run_with_iobinding(binding)
         except runtime_errors() as error:
-            raise ProviderError(f"{self.provider} failed while computing: {error}") from error
+            kind = OutOfMemoryError if out_of_memory(error) else ProviderError
+            raise kind(f"{self.provider} failed while computing: {error}") from error
         results = binding.get_outputs()
         return list(results) if keep else [r.numpy() for r in results]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from onnxviz.engine.methods import Methods
+from onnxviz.engine.session import Providers
 from onnxviz.engine.timing import Timing
 
 
@@ -35,10 +36,11 @@ class Explainer(Methods, Timing):
     Args:
         path: an explainable file, written by :func:`onnxviz.convert`.
         providers: execution providers, ``"cpu"``, ``"cuda"`` or onnxruntime's names; None is CUDA where this
-            onnxruntime has it, else the CPU.
-        precision: ``"float32"``; ``"tf32"`` for faster products on CUDA, of factors rounded to 10 bits; ``"float16"`` for
-            half the memory and, on a GPU, its fastest units: values beyond 65504 become infinite, gradients below 6e-8
-            zero. Results come as float32 and say what they were computed in.
+            onnxruntime has it, else the CPU. A pair gives one its options: ``[("cuda", {"prefer_nhwc": 1})]``,
+            ``[("tensorrt", {"trt_fp16_enable": True}), "cuda"]``.
+        precision: ``"float32"``; ``"tf32"`` for faster products on CUDA, of factors rounded to 10 bits; ``"float16"``
+            for half the memory and, on a GPU, its fastest units: values beyond 65504 become infinite, gradients below
+            6e-8 zero. Results come as float32 and say what they were computed in.
         batch_size: samples per run; ``"auto"`` fits them into a fixed amount of memory.
         max_sessions: how many prepared sub-graphs are kept. They share the weights.
         threads: of onnxruntime; None is its default, one per physical core.
@@ -54,7 +56,7 @@ class Explainer(Methods, Timing):
 def load(
     path: str | os.PathLike[str],
     *,
-    providers: Sequence[str] | str | None = None,
+    providers: Providers = None,
     precision: str = "float32",
     batch_size: int | Literal["auto"] = "auto",
     max_sessions: int = 8,

@@ -12,6 +12,7 @@ from onnxviz.bundle import read
 from onnxviz.engine.chunks import check_batch_size
 from onnxviz.engine.core import Engine
 from onnxviz.engine.layers import LayerTable
+from onnxviz.engine.session import Providers
 from onnxviz.errors import InputError
 from onnxviz.manifest import Output, Tensor
 from onnxviz.source import Array
@@ -27,7 +28,7 @@ class Opened:
         self,
         path: str | os.PathLike[str],
         *,
-        providers: Sequence[str] | str | None = None,
+        providers: Providers = None,
         precision: str = "float32",
         batch_size: int | Literal["auto"] = "auto",
         max_sessions: int = 8,

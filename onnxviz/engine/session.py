@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from onnxviz.errors import MissingDependencyError, ProviderError
+from onnxviz.errors import MissingDependencyError, OptionError, ProviderError
 from onnxviz.source import Array
 
 if TYPE_CHECKING:
     import onnxruntime
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+Providers = Sequence[str | tuple[str, Mapping[str, Any]]] | str | None
+
 PREPACK_LIMIT = 2**28
 """Above this many bytes of weights matrices are not prepacked: a copy per session would cost more than it saves."""
 
@@ -50,43 +52,56 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     return (RuntimeError, *(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception)))
 
 
-def choose_providers(wanted: Sequence[str] | str | None, *, precision: str = "float32") -> list[Any]:
+def out_of_memory(error: Exception) -> bool:
+    """Whether one of onnxruntime's exceptions tells that memory did not suffice, on the host or on a device."""
+    said = str(error).lower()
+    return any(words in said for words in ("out of memory", "failed to allocate memory", "bad_alloc", "bad allocation"))
+
+
+def choose_providers(wanted: Providers, *, precision: str = "float32") -> list[tuple[str, dict[str, Any]]]:
     """Provider names with their options, CPU last.
 
     Args:
         wanted: None takes CUDA where this onnxruntime has it, else the CPU; names may be short (``"cpu"``,
-            ``"cuda"``) or onnxruntime's own.
-        precision: ``"tf32"`` lets CUDA round float32 products to 10 bits; ``"float32"`` does not.
+            ``"cuda"``) or onnxruntime's own, each alone or in a pair with its options.
+        precision: ``"tf32"`` lets CUDA round float32 products to 10 bits; the others do not.
+
+    Raises:
+        ProviderError: this onnxruntime has none of that name.
+        OptionError: what was given is neither names nor pairs of names and options.
     """
     available = runtime().get_available_providers()
     if wanted is None:
-        names = [p for p in (CUDA, CPU) if p in available]
-    else:
-        short = {p.removesuffix("ExecutionProvider").lower(): p for p in available}
-        names = []
-        for name in [wanted] if isinstance(wanted, str) else wanted:
-            full = short.get(name.lower(), name)
-            if full not in available:
-                raise ProviderError(
-                    f"provider {name!r} is not available in this onnxruntime; available: {', '.join(available)}"
-                    + (". For CUDA install 'onnxviz[gpu]' instead of 'onnxviz[cpu]'" if "cuda" in name.lower() else "")
-                )
-            names.append(full)
-    if CPU not in names:
-        names.append(CPU)
-    tf32 = {"use_tf32": int(precision == "tf32")}
-    return [(name, tf32) if name == CUDA else name for name in names]
+        wanted = [p for p in (CUDA, CPU) if p in available]
+    short = {p.removesuffix("ExecutionProvider").lower(): p for p in available}
+    found: dict[str, dict[str, Any]] = {}
+    for one in [wanted] if isinstance(wanted, str) else wanted:
+        name, options = (one, {}) if isinstance(one, str) else one if _is_pair(one) else (None, {})
+        if name is None:
+            raise OptionError(f"providers: {one!r} is neither a name nor a pair (name, options), as ('cuda', {{…}})")
+        full = short.get(name.lower(), name)
+        if full not in available:
+            raise ProviderError(
+                f"provider {name!r} is not available in this onnxruntime; available: {', '.join(available)}"
+                + (". For CUDA install 'onnxviz[gpu]' instead of 'onnxviz[cpu]'" if "cuda" in name.lower() else "")
+            )
+        found[full] = {**({"use_tf32": int(precision == "tf32")} if full == CUDA else {}), **options}
+    found.setdefault(CPU, {})
+    return list(found.items())
 
 
-def recording(providers: Sequence[Any]) -> list[Any]:
+def _is_pair(given: Any) -> bool:
+    return isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str) and isinstance(given[1], Mapping)
+
+
+def recording(providers: Sequence[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
     """The same providers, where CUDA records each run as a CUDA graph."""
-    pairs = [(p, {}) if isinstance(p, str) else p for p in providers]
-    return [(name, {**options, "enable_cuda_graph": 1} if name == CUDA else options) for name, options in pairs]
+    return [(name, {**options, "enable_cuda_graph": 1} if name == CUDA else options) for name, options in providers]
 
 
-def is_cpu(providers: Sequence[Any]) -> bool:
+def is_cpu(providers: Sequence[tuple[str, dict[str, Any]]]) -> bool:
     """Whether nothing but the CPU computes."""
-    return [p if isinstance(p, str) else p[0] for p in providers] == [CPU]
+    return [name for name, _ in providers] == [CPU]
 
 
 def available_cores() -> int:
@@ -156,7 +171,7 @@ def _used_only(nodes: Iterable[onnx.NodeProto], places: set[tuple[str, int]]) ->
 def create_session(
     model: onnx.ModelProto,
     weights: Weights,
-    providers: Sequence[Any] = (CPU,),
+    providers: Sequence[tuple[str, dict[str, Any]]] = ((CPU, {}),),
     *,
     threads: int | None = None,
     optimize: bool = True,
@@ -193,7 +208,7 @@ def create_session(
     except runtime_errors() as error:
         raise ProviderError(f"onnxruntime {ort.__version__} could not prepare the graph: {error}") from error
     _malloc_trim()(0)  # preparing a session frees as much as it keeps, and glibc would hold on to it
-    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    first, _ = providers[0]
     if first not in session.get_providers():
         raise ProviderError(
             f"{first} could not be started; onnxruntime would have gone on with {session.get_providers()}. Pass "

@@ -13,8 +13,15 @@ import torch
 from torch import nn
 
 import onnxviz as ov
-from onnxviz.engine import cache, chunks, core
-from onnxviz.errors import FileFormatError, LayerError, ProviderError
+from onnxviz.engine import cache, chunks, core, opened, session
+from onnxviz.errors import (
+    FileFormatError,
+    LayerError,
+    OnnxvizWarning,
+    OptionError,
+    OutOfMemoryError,
+    ProviderError,
+)
 from tests.networks import Cnn
 from tests.support import assert_close, model_of, network, normal, torch_gradient
 
@@ -50,14 +57,14 @@ def test_chunks_change_nothing(cnn, method):
             assert_close(METHODS[method](ex, x), whole, bar=1e-6)
 
 
-def sizes_of_runs(monkeypatch) -> list[int]:
-    seen, run = [], core.Engine._run
+def sizes_of_runs(monkeypatch, engine=core.Engine) -> list[int]:
+    seen, run = [], engine._run
 
     def counted(engine, prepared, feeds, **options):
         seen.append(len(feeds["image"]))
         return run(engine, prepared, feeds, **options)
 
-    monkeypatch.setattr(core.Engine, "_run", counted)
+    monkeypatch.setattr(engine, "_run", counted)
     return seen
 
 
@@ -78,6 +85,58 @@ def test_auto_fits_the_memory_of_a_chunk(cnn, monkeypatch):
         monkeypatch.setattr(chunks, "CHUNK_BYTES", 5 * activations)
         ex.gradient(cnn.x(5), 1)
     assert seen == [2, 2, 1]
+
+
+class Small(core.Engine):
+    """An engine on a device that holds three samples."""
+
+    holds = 3
+
+    def _run(self, prepared, feeds, **options):
+        if len(feeds["image"]) > self.holds:
+            raise OutOfMemoryError("Failed to allocate memory for requested buffer of size 4294967296")
+        return super()._run(prepared, feeds, **options)
+
+
+@pytest.mark.parametrize(("batch_size", "begins", "fits"), [("auto", 7, 3), (6, 6, 3), (5, 5, 2), (4, 4, 2)])
+def test_what_does_not_fit_is_halved_and_said_once(cnn, monkeypatch, batch_size, begins, fits):
+    monkeypatch.setattr(opened, "Engine", Small)
+    x = cnn.x(7)
+    with ov.load(cnn.path, batch_size=batch_size, optimize=False) as ex:
+        message = (
+            rf"{begins} samples do not fit .* CPUExecutionProvider at once: going on with {fits}; .*batch_size={fits}"
+        )
+        with pytest.warns(OnnxvizWarning, match=message):
+            found = ex.gradient(x, 1)
+        seen = sizes_of_runs(monkeypatch, Small)
+        assert_close(ex.gradient(x, 1).values, found.values, bar=1e-6)  # any warning would be an error here
+    assert max(seen) == fits
+    assert_close(found.values, cnn.explainer.gradient(x, 1).values, bar=1e-6)
+
+
+def test_halving_goes_on_until_it_fits_or_one_sample_does_not(cnn, monkeypatch):
+    monkeypatch.setattr(opened, "Engine", Small)
+    monkeypatch.setattr(Small, "holds", 1)
+    with ov.load(cnn.path, optimize=False) as ex, pytest.warns(OnnxvizWarning) as said:
+        assert_close(ex.gradient(cnn.x(7), 1).values, cnn.explainer.gradient(cnn.x(7), 1).values, bar=1e-6)
+    assert [str(one.message).partition(" ")[0] for one in said] == ["7", "3"]
+    monkeypatch.setattr(Small, "holds", 0)
+    with ov.load(cnn.path) as ex, pytest.raises(OutOfMemoryError, match="Failed to allocate"):
+        ex.gradient(cnn.x(1), 1)
+
+
+def test_memory_that_onnxruntime_cannot_get_is_told_from_other_failures():
+    model = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["": 18]> g (int64[n] shape) => (float y) '
+        "{ filled = ConstantOfShape (shape) y = ReduceSum <keepdims = 0> (filled) }"
+    )
+    run = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run
+    with pytest.raises(session.runtime_errors()) as much:
+        run(None, {"shape": np.array([2**40, 2**7])})
+    with pytest.raises(session.runtime_errors()) as wrong:
+        run(None, {"shape": np.array([-5])})
+    assert session.out_of_memory(much.value)
+    assert not session.out_of_memory(wrong.value)
 
 
 class Unbatched(nn.Module):
@@ -269,6 +328,31 @@ def test_a_file_that_is_replaced_while_it_is_open_is_not_mixed_with_the_new_one(
             assert str(path.parent) in str(refusal)  # noqa: PT017 - to refuse and to go on with the old are both right
         else:
             assert_close(found, torch_gradient(cnn.model, {"image": x}, lambda y: y[:, 1]))
+
+
+@pytest.mark.parametrize(("providers", "expected"), [
+    ("cpu", [("CPUExecutionProvider", {})]),
+    (["CPUExecutionProvider"], [("CPUExecutionProvider", {})]),
+    ([("cpu", {"use_arena": "0"})], [("CPUExecutionProvider", {"use_arena": "0"})]),
+])  # fmt: skip
+def test_providers_are_names_or_pairs_with_options(cnn, providers, expected):
+    assert session.choose_providers(providers) == expected
+    with ov.load(cnn.path, providers=providers) as ex:
+        assert ex.gradient(cnn.x(1), 1).provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("wrong", [[5], [("cpu", 1)], [("cpu",)], [("cpu", {}, 1)]])
+def test_other_kinds_of_providers_are_refused(cnn, wrong):
+    with pytest.raises(OptionError, match="neither a name nor a pair"):
+        ov.load(cnn.path, providers=wrong)
+
+
+def test_cuda_gets_its_options(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [session.CUDA, session.CPU])
+    nhwc = session.choose_providers([("cuda", {"prefer_nhwc": 1})], precision="tf32")
+    assert nhwc == [(session.CUDA, {"use_tf32": 1, "prefer_nhwc": 1}), (session.CPU, {})]
+    assert session.choose_providers(None) == [(session.CUDA, {"use_tf32": 0}), (session.CPU, {})]
+    assert session.recording(nhwc)[0] == (session.CUDA, {"use_tf32": 1, "prefer_nhwc": 1, "enable_cuda_graph": 1})
 
 
 def test_the_default_provider_is_the_cpu_where_there_is_no_gpu(cnn):

@@ -8,7 +8,6 @@ at the first run and kept in pytest's cache.
 from __future__ import annotations
 
 import subprocess
-import venv
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from filelock import FileLock
 
 from onnxviz.gradient.registry import VJPS
 from tests.gradient.cases import CASES
@@ -24,25 +22,8 @@ from tests.gradient.harness import Case, Differentiated, N, parse, relative_erro
 from tests.models.comparison import assert_values
 
 HERE = Path(__file__).parent
-TRAINING = "onnxruntime-training-cpu==1.19.2"
 
 pytestmark = pytest.mark.training
-
-
-@pytest.fixture(scope="session")
-def training_python(request):
-    """The interpreter of an environment with the training build and numpy."""
-    folder = request.config.cache.mkdir("onnxruntime-training")
-    python = folder / "bin" / "python"
-    with FileLock(folder / "lock"):
-        if not (folder / "installed").exists():
-            venv.create(folder, with_pip=True)
-            constraints = HERE.parent / "constraints.txt"
-            install = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--constraint", constraints]
-            subprocess.run([*install, TRAINING, "numpy"], check=True)
-            (folder / "installed").touch()
-    return python
-
 
 NATIVE = {
     "varied": {"ReluGrad": 4, "ConvGrad": 4},
@@ -68,7 +49,7 @@ def test_native_kernels_compute_the_same(converted, training_python, tmp_path, n
     subprocess.run(command, check=True, env={"PATH": "/usr/bin:/bin"})
     stock = onnxruntime.InferenceSession(network.path, providers=["CPUExecutionProvider"]).run(outputs, feeds)
     with np.load(files["outputs.npz"]) as native:
-        assert str(native["version"]) == TRAINING.partition("==")[2] != onnxruntime.__version__
+        assert str(native["version"]) != onnxruntime.__version__
         for wanted, value in zip(outputs, stock, strict=True):
             assert_values(native[wanted], value, wanted, bar=1e-5)
     nodes = [node.op_type for node in onnx.load(files["optimised.onnx"]).graph.node if node.domain == "com.microsoft"]

@@ -1,0 +1,215 @@
+"""``onnxviz explain`` and ``compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from onnxviz.cli.shell import AsJson, Inputs, Model, Options, Provider, app, destination, line, parsed, say
+from onnxviz.cli.sources import Sources, behind, encoded, target_of
+from onnxviz.errors import LayerError, OptionError
+
+if TYPE_CHECKING:
+    from onnxviz import Explainer, Explanation
+
+COMPARED = ("saliency", "guided_backprop", "integrated_gradients", "grad_cam")
+"""What is compared unless methods are named: two of the gradient, one along a path, one of a layer."""
+
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", "-t", help="Class, by index or name; the most probable. Repeatable.")
+]
+Percentile = Annotated[
+    float | None,
+    typer.Option(
+        help="Divide each map by this percentile of its absolute values and clip it, such as 99.5: a few "
+        "extreme pixels then do not darken the rest."
+    ),
+]
+Of = Annotated[Literal["logits", "probability"], typer.Option(help="The score that is explained.")]
+ModelOutput = Annotated[str | None, typer.Option(help="Which output, where the model has several.")]
+
+
+View = Literal["plot", "overlay"]
+
+
+@app.command()
+def explain(
+    model: Model,
+    inputs: Inputs,
+    *,
+    method: Annotated[str, typer.Option("--method", "-m", help="One of those of `onnxviz methods`.")] = "grad_cam",
+    target: Targets = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Where; chosen by itself. Repeatable.")
+    ] = None,
+    option: Options = None,
+    of: Of = "logits",
+    model_output: ModelOutput = None,
+    out: Annotated[Path | None, typer.Option(help="A folder, or of one input a .png or .npz file; here.")] = None,
+    suffix: Annotated[Literal["png", "npz"], typer.Option("--format", help="Of the files in the folder.")] = "png",
+    view: Annotated[
+        View, typer.Option(help="A .png is a plot with titles and scale, or the map over the picture at its own size.")
+    ] = "plot",
+    percentile: Percentile = None,
+    provider: Provider = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain what a network sees.
+
+    Pictures need a file that says how they are prepared (convert … --preset); maps have the picture's own size. A .csv
+    is a series, its columns are channels; a .npy is what the model takes. Results are named INPUT.METHOD.png.
+
+    \b
+    onnxviz explain net.onnx photo.jpg
+    onnxviz explain net.onnx photo.jpg -m integrated_gradients -o n_steps=20 -t tabby -t 285 --out maps.npz
+    onnxviz explain net.onnx photos/ 'more/*.png' --view overlay --out maps/
+    onnxviz explain wave.onnx signal.csv -m saliency
+    """  # noqa: D301 - typer keeps the lines after its backspace as they are
+    import onnxviz as ov
+
+    options = parsed(option) | ({} if not layer else {"layer": layer if len(layer) > 1 else layer[0]})
+    with ov.load(model, providers=provider) as explainer:
+        chosen, written = target_of(explainer, target), _Written(out, f".{suffix}")
+        sources = Sources(explainer, inputs, method)
+        for path, x in sources:
+            found = explainer.explain(x, method, chosen, of=of, output=model_output, **options)
+            for raw in found if isinstance(found, list) else [found]:
+                one = raw if percentile is None else raw.normalize(percentile)
+                several = f".{one.layer}" if isinstance(found, list) else ""
+                file = written.path(path, f"{method}{several}".replace("/", "_"))
+                _save(one, file, None if file.suffix == ".npz" else behind(explainer, x), view)
+                written.add(path, file, one, as_json=as_json)
+        if as_json:
+            say(written.rows + sources.refused, "", as_json=True)
+        sources.finish()
+
+
+class _Written:
+    """What was written, and where the next file goes."""
+
+    def __init__(self, out: Path | None, suffix: str) -> None:
+        self.out, self.suffix = out, suffix
+        self.rows: list[dict[str, Any]] = []
+        self.files: set[Path] = set()
+
+    def path(self, source: Path, method: str) -> Path:
+        """A name of its own for each result."""
+        file = destination(self.out, f"{source.stem}.{method}{self.suffix}", (".png", ".npz"))
+        if file in self.files:
+            file = destination(self.out, f"{source.name}.{method}{self.suffix}", (".png", ".npz"))
+        if file in self.files:
+            raise OptionError(f"two results would go to {file}: give --out a folder, and inputs of different names")
+        self.files.add(file)
+        return file
+
+    def add(self, source: Path, file: Path, explanation: Explanation, *, as_json: bool) -> None:
+        """Keep, or print, what was found."""
+        count = (1, 1) if explanation.target is None else (*explanation.target.shape, 1)[:2]
+        titles = [[explanation.title(n, t) for t in range(count[1])] for n in range(min(count[0], 4))]
+        self.rows.append({
+            "input": str(source), "file": str(file), "method": explanation.method, "layer": explanation.layer,
+            "target": explanation.target, "score": explanation.score, "titles": titles,
+            "shape": explanation.shape, "range": [float(explanation.values.min()), float(explanation.values.max())],
+            "provider": explanation.provider, "notes": list(explanation.notes),
+        })  # fmt: skip
+        if not as_json:
+            at = "" if explanation.layer is None else f" at {explanation.layer}"
+            line(f"{file}: {', '.join(title for row in titles for title in row)}{at}")
+
+
+def _save(explanation: Explanation, file: Path, image: Any, view: View) -> None:
+    if file.suffix == ".npz" or view == "plot":
+        explanation.save(file, image)
+        return
+    import numpy as np
+    from PIL import Image
+
+    laid = explanation.overlay(image)
+    rows = laid if "target" in explanation.axes else laid[:, None]
+    Image.fromarray(np.concatenate([np.concatenate(list(row), axis=1) for row in rows])).save(file)
+
+
+@app.command()
+def compare(
+    model: Model,
+    inputs: Inputs,
+    *,
+    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Repeatable; four usual ones.")] = None,
+    target: Targets = None,
+    top: Annotated[int, typer.Option(min=1, help="How many of the most probable classes, without --target.")] = 3,
+    layer: Annotated[str, typer.Option("--layer", "-l", help="Of the methods that take one.")] = "auto",
+    percentile: Percentile = None,
+    out: Annotated[Path | None, typer.Option(help="A folder, or of one input a .png file; here.")] = None,
+    provider: Provider = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw sheets of methods × classes.
+
+    Each map lies over what the network saw of the input. Sheets are named INPUT.compare.png.
+
+    \b
+    onnxviz compare net.onnx photo.jpg
+    onnxviz compare net.onnx photo.jpg -m saliency -m grad_cam -t tabby -t 'golden retriever' --out sheet.png
+    """  # noqa: D301 - typer keeps the lines after its backspace as they are
+    import onnxviz as ov
+
+    with ov.load(model, providers=provider) as explainer:
+        written, sources = _Written(out, ".png"), Sources(explainer, inputs, "compare")
+        for path, given in sources:
+            x = encoded(explainer, given)
+            classes = target_of(explainer, target)
+            if classes is None:
+                classes = [[index for index, _, _ in explainer.top(x, top)[0]]]
+            maps = _maps(explainer, x, method, classes, layer)
+            maps = maps if percentile is None else {name: one.normalize(percentile) for name, one in maps.items()}
+            file = written.path(path, "compare")
+            ov.plot.compare(maps, behind(explainer, x), stack=True).savefig(file, dpi=110)
+            for one in maps.values():
+                written.add(path, file, one, as_json=True)
+            if not as_json:
+                line(f"{file}: {', '.join(maps)} × {', '.join(t for row in written.rows[-1]['titles'] for t in row)}")
+        if as_json:
+            say(written.rows + sources.refused, "", as_json=True)
+        sources.finish()
+
+
+def _maps(
+    explainer: Explainer, x: Any, methods: Sequence[str] | None, classes: Any, layer: str
+) -> dict[str, Explanation]:
+    """The maps by method; those that were not asked for by name are left out where the model has no answer."""
+    from onnxviz.algorithms.registry import METHODS
+
+    maps = {}
+    for method in methods or COMPARED:
+        cam = method in METHODS and METHODS[method].options.get("layer") == "auto"
+        try:
+            options: dict[str, Any] = {"layer": layer} if cam else {}
+            maps[method] = explainer.explain(x, method, classes, **options)
+        except LayerError as error:
+            if methods:
+                raise
+            line(f"onnxviz: without {method}: {error}", err=True)
+    return maps
+
+
+@app.command()
+def methods(*, as_json: AsJson = False) -> None:
+    """List the methods with their options.
+
+    \b
+    onnxviz methods
+    """  # noqa: D301 - typer keeps the lines after its backspace as they are
+    import onnxviz as ov
+
+    found = ov.methods()
+    lines = [
+        f"{m.name}\n    {' '.join(m.summary.split())}\n    "
+        + (", ".join(f"{name}={value}" for name, value in m.options.items()) or "no options")
+        for m in found
+    ]
+    say(
+        [{"name": m.name, "summary": m.summary, "options": m.options} for m in found], "\n".join(lines), as_json=as_json
+    )
