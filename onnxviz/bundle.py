@@ -10,9 +10,9 @@ from __future__ import annotations
 import glob
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,13 +34,17 @@ EMBEDDED_LIMIT = 2**31 - 2**24
 
 @dataclass(frozen=True)
 class Bundle:
-    """An explainable file, opened: its graph without the weights, its metadata, and its weights mapped from disk."""
+    """An explainable file, opened: its graph without the weights, its metadata, and its weights mapped from disk.
+
+    ``replaced`` are large weights that others took the place of, in memory; see :meth:`with_weights`.
+    """
 
     path: Path
     skeleton: onnx.ModelProto
     manifest: Manifest
     regions: dict[str, wire.Region]
     identity: tuple[int, ...]
+    replaced: Mapping[str, Array] = field(default_factory=dict)
 
     def require_unchanged(self) -> None:
         """Raise FileFormatError if another file has taken this one's place: its weights lie elsewhere."""
@@ -52,7 +56,17 @@ class Bundle:
         """The large weights as read-only arrays backed by the file."""
         files = {region.file for region in self.regions.values()}
         maps = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in files}
-        return {name: _view(maps[region.file], region) for name, region in self.regions.items()}
+        return {name: _view(maps[region.file], region) for name, region in self.regions.items()} | dict(self.replaced)
+
+    def with_weights(self, arrays: Mapping[str, Array]) -> Bundle:
+        """The same file with other weights, by the names of initializers, of the same shapes and types."""
+        skeleton = onnx.ModelProto()
+        skeleton.CopyFrom(self.skeleton)
+        for tensor in skeleton.graph.initializer:
+            if tensor.name in arrays and tensor.name not in self.regions:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(arrays[tensor.name], tensor.name))
+        large = {name: array for name, array in arrays.items() if name in self.regions}
+        return replace(self, skeleton=skeleton, replaced={**self.replaced, **large})
 
     @property
     def weight_bytes(self) -> int:

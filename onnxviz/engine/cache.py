@@ -64,7 +64,7 @@ class SessionCache:
         self.max_sessions = max_sessions
         self.optimizations = optimizations
         self.half = half
-        self._weights: Weights | None = Weights(bundle.weights, bundle.path.parent)
+        self._weights: Weights | None = Weights(bundle.weights, bundle.path.parent, bundle.replaced)
         self._sessions: OrderedDict[Hashable, Prepared] = OrderedDict()
         self._lock = threading.Lock()
         self._building: dict[Hashable, threading.Lock] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,11 +125,14 @@ def _malloc_trim() -> Any:
 
 
 class Weights:
-    """A file's weights, shared by all sessions made from it."""
+    """A file's weights, shared by all sessions made from it; those ``in_memory`` are not what the file has."""
 
-    def __init__(self, arrays: Mapping[str, Array], folder: Path | None = None) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Array], folder: Path | None = None, in_memory: Container[str] = frozenset()
+    ) -> None:
         self.arrays = arrays
         self.folder = folder
+        self.in_memory = in_memory
         self.nbytes = sum(a.nbytes for a in arrays.values())
         self._values: dict[str, onnxruntime.OrtValue] = {}
 
@@ -146,7 +149,10 @@ class Weights:
             options.add_external_initializers(names, [self._value(name) for name in names])
             for name in names:
                 options.add_initializer(name, self._value(name))
-        elif on_cpu:
+            return
+        replaced = [name for name in names if name in self.in_memory]
+        options.add_external_initializers(replaced, [self._value(name) for name in replaced])
+        if on_cpu:
             fixed = _used_only(model.graph.node, {("Gemm", 0), ("Gemm", 1), ("Gather", 0)})
             for name in names:
                 if name in fixed and self.arrays[name].nbytes >= SHARED_FROM:
