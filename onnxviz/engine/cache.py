@@ -124,6 +124,11 @@ class SessionCache:
         inputs = frozenset(i.name for i in session.get_inputs())
         return Prepared(session, tuple(sketch.outputs), inputs, changes, session.get_providers()[0])
 
+    @property
+    def optimization_names(self) -> list[str]:
+        """Of those that are applied."""
+        return [one.name for one in self.optimizations]
+
     def __len__(self) -> int:
         with self._lock:
             return len(self._sessions)

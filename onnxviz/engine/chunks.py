@@ -16,8 +16,9 @@ from onnxviz.source import Array, Feeds
 CHUNK_BYTES = 2**30
 """``batch_size="auto"`` keeps the values of one run, forward and backward, below this."""
 
-CACHE_BYTES = 2**24
-"""What each core works on at once where samples go to cores: values that leave the caches cost more than they take."""
+CACHE_BYTES = 2**26
+"""Values that a core computes in one run, beside as many as the weights take, where samples go to cores: more of them
+leave the caches before they are read, and with fewer the weights are read too often."""
 
 WORTH_SPREADING = 2**22
 """Below this many bytes of values in all, runs are so short that waking other threads for them costs more."""
@@ -66,10 +67,10 @@ class Chunks:
     Args:
         graph: the file's.
         batch_size: samples per run; ``"auto"`` chooses by the memory that one sample takes.
-        cores: how many runs may go on at once, one on each core; 1 where the device is no CPU.
+        cores: over which samples are spread; None where the device is no CPU, or they shall not be.
     """
 
-    def __init__(self, graph: Graph, batch_size: int | Literal["auto"], cores: int) -> None:
+    def __init__(self, graph: Graph, batch_size: int | Literal["auto"], cores: int | None) -> None:
         self.manifest = graph.bundle.manifest
         self.batch_size = batch_size
         self.cores = cores
@@ -115,7 +116,7 @@ class Chunks:
         Raises:
             LayerError: the file cannot take all samples in one run.
         """
-        static = self.manifest.static_batch
+        static, cores = self.manifest.static_batch, self.cores or 1
         if whole:
             if static and static < batch:
                 raise LayerError(
@@ -124,11 +125,12 @@ class Chunks:
             return Plan(static or batch)
         if static or self.batch_size != "auto":
             size = static or min(int(self.batch_size), self.limit or batch)
-            return Plan(size, self.cores if -(-batch // size) >= self.cores else 1)
+            return Plan(size, cores if -(-batch // size) >= cores else 1)
         most, each = min(self.most(feeds, batch), self.limit or batch), self._bytes(feeds)
-        if batch < self.cores or self.cores == 1 or each * batch < WORTH_SPREADING:
+        if self.cores is None or batch < cores or each * batch < WORTH_SPREADING:
             return Plan(most)
-        return Plan(max(1, min(most, int(CACHE_BYTES // each), -(-batch // self.cores))), self.cores)
+        some = round((CACHE_BYTES + self._graph.bundle.weight_bytes) / each)
+        return Plan(max(1, min(most, some, -(-batch // cores))), cores)
 
     def cut(self, feeds: Feeds, batch: int, size: int) -> Iterator[Chunk]:
         """The feeds in runs of ``size`` samples; InputError where something in the network is empty for them."""

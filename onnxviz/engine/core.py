@@ -153,8 +153,15 @@ class Engine:
         self.provider = ""
         optimizations = chosen(optimize, plain=is_cpu(self.providers) and precision != "float16")
         spread = SPREAD_SAMPLES in {one.name for one in optimizations}
-        self.chunks = Chunks(self.graph, batch_size, (threads or available_cores()) if spread else 1)
+        self.chunks = Chunks(self.graph, batch_size, (threads or available_cores()) if spread else None)
         self._cache = SessionCache(bundle, self.providers, max_sessions, optimizations, half=precision == "float16")
+
+    def with_weights(self, arrays: Mapping[str, Array]) -> Engine:
+        """An engine with the same settings and other weights, by the names of the file's initializers."""
+        return Engine(
+            self.bundle.with_weights(arrays), providers=self.providers, precision=self.precision, max_sessions=1,
+            threads=self.threads, batch_size=self.chunks.batch_size, optimize=self._cache.optimization_names,
+        )  # fmt: skip
 
     # ----- questions -----
 

@@ -42,6 +42,11 @@ class Opened:
         )  # fmt: skip
         self.layers = LayerTable(self._bundle.manifest.layers)
 
+    @property
+    def engine(self) -> Engine:
+        """What computes; for code that asks questions of its own."""
+        return self._engine
+
     # ----- what is in the file -----
 
     @property
