@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from onnxviz.algorithms.question import Question, roles
 from onnxviz.engine.core import Head
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import array, as_feeds
+from onnxviz.engine.session import available_cores
 from onnxviz.engine.targets import Target
 from onnxviz.errors import InputError, OptionError
 from onnxviz.explanation import Explanation
@@ -96,9 +98,15 @@ def smooth_grad(
     space = tuple(range(1, x.ndim))
     sigma = noise * (x.max(space, keepdims=True) - x.min(space, keepdims=True))
 
+    def drawn(variant: int) -> Array:
+        kind = np.float64 if x.dtype == np.float64 else np.float32
+        return np.random.default_rng([seed, variant]).standard_normal(x.shape[1:], kind).astype(x.dtype, copy=False)
+
     def noisy(samples: Array, rows: Array, variants: Array) -> Array:
-        drawn = {int(j): np.random.default_rng([seed, int(j)]).standard_normal(x.shape[1:]) for j in set(variants)}
-        result: Array = (samples + sigma[rows] * np.stack([drawn[int(j)] for j in variants])).astype(x.dtype)
+        names = sorted({int(j) for j in variants})
+        with ThreadPoolExecutor(available_cores()) as pool:  # drawing is a good part of a small network's gradient
+            table = dict(zip(names, pool.map(drawn, names), strict=True))
+        result: Array = samples + sigma[rows] * np.stack([table[int(j)] for j in variants])
         return result
 
     target, answer = question.settled()
@@ -150,7 +158,7 @@ def _summed(
 
     head = Head(("summed", at.value, tuple(powers)), (grad_name(at.value),), build)
     total: Array | None = None
-    for rows, variants in blocks(len(x), count, engine.chunks.most(feeds, len(x) * count)):
+    for rows, variants in blocks(len(x), count, engine.chunks.held(feeds, len(x) * count)):
         first, last = rows[0], rows[-1]
         table = np.zeros((last - first + 1, len(rows)), np.float32)
         table[rows - first, np.arange(len(rows))] = weights[variants]

@@ -20,6 +20,9 @@ CACHE_BYTES = 2**26
 """Values that a core computes in one run, beside as many as the weights take, where samples go to cores: more of them
 leave the caches before they are read, and with fewer the weights are read too often."""
 
+HELD_BYTES = 2**26
+"""Inputs that are made at once where many variants of a sample are computed: noisy, masked or interpolated ones."""
+
 WORTH_SPREADING = 2**22
 """Below this many bytes of values in all, runs are so short that waking other threads for them costs more."""
 
@@ -89,8 +92,13 @@ class Chunks:
         """How many samples the feeds hold."""
         return next(len(x) for name, x in feeds.items() if name in self._batched)
 
+    def held(self, feeds: Feeds, batch: int) -> int:
+        """How many of ``batch`` variants of such samples are made at once, to be computed in runs."""
+        each = sum(x[:1].nbytes for name, x in feeds.items() if name in self._batched)
+        return max(1, min(batch, max(self.most(feeds, batch), HELD_BYTES // max(each, 1))))
+
     def most(self, feeds: Feeds, batch: int) -> int:
-        """How many of ``batch`` samples like those of the feeds may be held at once."""
+        """How many of ``batch`` samples like those of the feeds a device computes at once."""
         if self.batch_size != "auto":
             return self.batch_size
         return max(1, min(batch, int(CHUNK_BYTES // self._bytes(feeds))))

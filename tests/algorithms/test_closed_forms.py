@@ -95,7 +95,7 @@ def test_integrated_gradients_are_complete(subjects):
 def test_smooth_grad_one_sample_at_a_time(cnn):
     x = cnn.x()
     sigma = 0.2 * (x.max((1, 2, 3), keepdims=True) - x.min((1, 2, 3), keepdims=True))
-    noisy = [x + sigma * np.random.default_rng([7, j]).standard_normal(x.shape[1:]) for j in range(6)]
+    noisy = [x + sigma * np.random.default_rng([7, j]).standard_normal(x.shape[1:], np.float32) for j in range(6)]
     each = np.stack([
         torch_gradient(cnn.model, {"image": v.astype(np.float32)}, lambda y: y[:, 3]) for v in noisy
     ])  # fmt: skip

@@ -88,7 +88,7 @@ def test_completeness(asked):
 def test_smooth_grad_with_the_same_noise(asked, monkeypatch):
     model, ex, x = asked
     x, classes, samples = x[:1], torch.tensor(CLASSES[:1]), 6
-    noise = [np.random.default_rng([5, j]).standard_normal(x.shape[1:]).astype(np.float32) for j in range(samples)]
+    noise = [np.random.default_rng([5, j]).standard_normal(x.shape[1:], np.float32) for j in range(samples)]
     sigma = 0.1 * (x.max() - x.min())
 
     def drawn(mean, std):
