@@ -37,7 +37,7 @@ def occlusion(question: Question, *, window: Sizes = None, stride: Sizes = None,
         stride: from window to window; None is half of a window. The last window ends with the input.
         baseline: what covers: a number, or an array like a sample or like x.
     """
-    at = _one_input(question)
+    at = varied_input(question)
     feeds, x, target, answer = _start(question, at)
     start = baseline_like(baseline, x)
     space = at.axes.spatial or tuple(range(1, x.ndim))
@@ -57,7 +57,7 @@ def occlusion(question: Question, *, window: Sizes = None, stride: Sizes = None,
     total, count = np.zeros((*_targets(answer), *sizes)), np.zeros(sizes)
     for box in boxes:
         count[box] += 1
-    for rows, variants, scores in _scores(question, at, feeds, target, covered, len(boxes)):
+    for rows, variants, scores in scores_of(question, at, feeds, target, covered, len(boxes)):
         fall = answer.score[rows] - scores
         for row, j, drop in zip(rows, variants, fall, strict=True):
             total[(row, ..., *boxes[j])] += drop.reshape(*np.shape(drop), *[1] * len(sizes))
@@ -86,7 +86,7 @@ def rise(question: Question, *, n_masks: int = 1000, cells: Sizes = 7, kept: flo
         raise OptionError(f"n_masks={n_masks!r}: expected a positive integer")
     if not isinstance(kept, int | float) or not 0 < kept < 1:
         raise OptionError(f"kept={kept!r}: expected a probability between 0 and 1")
-    at = _one_input(question)
+    at = varied_input(question)
     if not at.axes.spatial:
         raise LayerError(f"rise needs an input with spatial axes; those of {at.name!r} are not known. Use occlusion")
     feeds, x, target, answer = _start(question, at)
@@ -102,7 +102,7 @@ def rise(question: Question, *, n_masks: int = 1000, cells: Sizes = 7, kept: flo
         return moved
 
     total = np.zeros((*_targets(answer), *sizes))
-    for rows, variants, scores in _scores(question, at, feeds, target, masked, n_masks):
+    for rows, variants, scores in scores_of(question, at, feeds, target, masked, n_masks):
         for row, mask, score in zip(rows, masks(variants), scores, strict=True):
             total[row] += np.multiply.outer(score, mask)
     options = {"n_masks": n_masks, "cells": tuple(grid), "kept": kept, "seed": seed}
@@ -119,7 +119,7 @@ def score_cam(
 
     Arguments and errors are those of :func:`onnxviz.algorithms.cam.grad_cam`.
     """
-    at = _one_input(question)
+    at = varied_input(question)
     feeds, x, target, answer = _start(question, at)
     site = site_of(question.layers, question.engine.graph, layer, grid)
     if at is not input_like(question, site):
@@ -140,7 +140,7 @@ def score_cam(
 
     channels = maps.shape[1]
     found = np.zeros((*_targets(answer), channels))
-    for rows, variants, scores in _scores(question, at, feeds, target, masked, channels):
+    for rows, variants, scores in scores_of(question, at, feeds, target, masked, channels):
         found[rows, ..., variants] = scores
     powers = np.exp(found - found.max(-1, keepdims=True))
     weights = powers / powers.sum(-1, keepdims=True)
@@ -167,7 +167,7 @@ def eigen_cam(
         grid: as of Grad-CAM.
         centre: subtract each channel's mean over space first, as pytorch-grad-cam does and the paper does not.
     """
-    at = _one_input(question)
+    at = varied_input(question)
     feeds, x, _, answer = _start(question, at)
     site = site_of(question.layers, question.engine.graph, layer, grid)
     maps = _maps(question, feeds, site, len(x))
@@ -188,7 +188,7 @@ def eigen_cam(
 # ----- what they share -----
 
 
-def _one_input(question: Question) -> Input:
+def varied_input(question: Question) -> Input:
     """The input that is changed: the first that has a gradient, or the first of floats."""
     inputs = question.engine.bundle.manifest.inputs
     floats = [t for t in inputs if np.issubdtype(np.dtype(t.dtype), np.floating)]
@@ -208,12 +208,12 @@ def _targets(answer: Attribution) -> tuple[int, ...]:
     return tuple(answer.score.shape)
 
 
-def _scores(
+def scores_of(
     question: Question, at: Input, feeds: dict[str, Array], target: Target, variant: Any, count: int
 ) -> Iterator[tuple[Array, Array, Array]]:
     """Rows, numbers of variants, and the scores (B,) or (B, T) of ``variant(rows, numbers)``, run by run."""
     engine, x = question.engine, feeds[at.name]
-    for rows, variants in blocks(len(x), count, engine.chunks.most(feeds, len(x) * count)):
+    for rows, variants in blocks(len(x), count, engine.chunks.held(feeds, len(x) * count)):
         moved = {name: value[rows] if engine.chunks.is_batched(name) else value for name, value in feeds.items()}
         moved[at.name] = variant(rows, variants)
         part = target.of_samples(rows)

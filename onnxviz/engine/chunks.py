@@ -20,7 +20,7 @@ CACHE_BYTES = 2**26
 """Values that a core computes in one run, beside as many as the weights take, where samples go to cores: more of them
 leave the caches before they are read, and with fewer the weights are read too often."""
 
-HELD_BYTES = 2**26
+HELD_BYTES = 2**25
 """Inputs that are made at once where many variants of a sample are computed: noisy, masked or interpolated ones."""
 
 WORTH_SPREADING = 2**22

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -220,7 +221,7 @@ class Engine:
         pieces = self._each(answer, feeds, batch)
         tops, values = [p.top for p in pieces if p.top is not None], [p.values for p in pieces]
         return Attribution(
-            (joined(values, axis) if weights is None else np.sum(values, axis=0)).astype(np.float32, copy=False),
+            (joined(values, axis) if weights is None else reduce(np.add, values)).astype(np.float32, copy=False),
             np.concatenate(tops) if tops else resolved.given,
             np.concatenate([p.score for p in pieces]).astype(np.float32, copy=False),
             pieces[0].changes,
