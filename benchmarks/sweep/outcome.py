@@ -42,6 +42,8 @@ class Outcome:
         values: the largest difference of any layer's or output's values, relative to its largest absolute value.
         gradient: of the inputs (of the first layer, where no input is a float), as the conversion checked it.
         middle: of a layer in the middle, compared by the sweep itself.
+        optimized: the largest difference that the engine's optimisations make to the gradient, relative to its largest
+            absolute value.
         seconds: from building the model to the last comparison.
     """
 
@@ -52,6 +54,7 @@ class Outcome:
     values: float = 0.0
     gradient: Agreement | None = None
     middle: Agreement | None = None
+    optimized: float | None = None
     seconds: float = 0.0
 
     @property

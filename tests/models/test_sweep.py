@@ -32,6 +32,8 @@ def test_a_small_model(key):
     assert found.layers >= 3
     assert found.values <= 1e-4
     assert found.gradient is not None
+    assert found.optimized is not None
+    assert found.optimized <= 1e-5
     assert found.middle is not None
     assert found.middle.largest <= (1e-4 if found.middle.by == "autograd" else 1e-2)
 
