@@ -20,30 +20,36 @@ if TYPE_CHECKING:
     from onnxviz.image import ImageInput
     from onnxviz.maximization import Maximization
     from onnxviz.operators import coverage
+    from onnxviz.trust.evaluation import Evaluation, evaluate
+    from onnxviz.trust.sanity import SanityCheck, sanity_check
 
 __version__ = "0.1.0"
 __all__ = [
-    "L2", "Blur", "Embedding", "Explainer", "Explanation", "ImageInput", "LpNorm", "Maximization", "OnnxvizError",
-    "TotalVariation", "UnitStats", "convert", "coverage", "load", "methods", "plot",
-    "targets",
+    "L2", "Blur", "Embedding", "Evaluation", "Explainer", "Explanation", "ImageInput", "LpNorm", "Maximization",
+    "OnnxvizError", "SanityCheck", "TotalVariation", "UnitStats", "convert", "coverage", "evaluate", "load", "methods",
+    "plot", "sanity_check", "targets",
 ]  # fmt: skip
 
 _HOMES = {
     "L2": "onnxviz.algorithms.regularizers",
     "Blur": "onnxviz.algorithms.regularizers",
     "Embedding": "onnxviz.algorithms.embedding",
+    "Evaluation": "onnxviz.trust.evaluation",
     "Explainer": "onnxviz.engine.explainer",
     "Explanation": "onnxviz.explanation",
     "ImageInput": "onnxviz.image",
     "LpNorm": "onnxviz.algorithms.regularizers",
     "Maximization": "onnxviz.maximization",
     "OnnxvizError": "onnxviz.errors",
+    "SanityCheck": "onnxviz.trust.sanity",
     "TotalVariation": "onnxviz.algorithms.regularizers",
     "UnitStats": "onnxviz.algorithms.units",
     "convert": "onnxviz.conversion",
     "coverage": "onnxviz.operators",
+    "evaluate": "onnxviz.trust.evaluation",
     "load": "onnxviz.engine.explainer",
     "methods": "onnxviz.algorithms.registry",
+    "sanity_check": "onnxviz.trust.sanity",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,17 @@ from onnxviz.engine.overlays import Changes, counted
 from onnxviz.engine.targets import Of, Target, choose_output, resolve
 from onnxviz.errors import LayerError
 from onnxviz.explanation import Explanation
-from onnxviz.manifest import Input, Layer, Output, Tensor, grad_name
+from onnxviz.image import ImageInput
+from onnxviz.manifest import Input, Layer, Manifest, Output, Tensor, grad_name
 from onnxviz.source import Array
 
 MOST_SHOWN = 5
 """Samples that a note names."""
+SATURATED = 0.9999
+"""Probabilities above this are told of: the softmax multiplies the gradient by p·(1 − p), less than 1e-4."""
+OUTSIDE, FLAT = 0.5, 0.02
+"""An input is told of that goes beyond the range of prepared pictures by this part of it, or fills less than that part:
+0 … 255 where 0 … 1 is expected, or the other way round. Noise and other baselines stay within the first."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +157,51 @@ class Question:
             options={"of": self.of, "output": self.chosen.name, "precision": self.engine.precision, **options},
             provider=self.engine.provider,
             class_names=manifest.classes,
-            notes=(*manifest.caveats, *_notes(answer.changes, answer.values, axes)),
+            notes=(
+                *manifest.caveats,
+                *_notes_on_input(self.x, manifest),
+                *_notes_on_score(answer, self.chosen, self.of),
+                *_notes(answer.changes, answer.values, axes),
+            ),
         )
+
+
+def _notes_on_input(x: Any, manifest: Manifest) -> tuple[str, ...]:
+    """Pictures given as numbers that are not as the file says pictures are prepared."""
+    described = [tensor for tensor in manifest.inputs if tensor.image is not None]
+    if not described:
+        return ()
+    feeds, notes = as_feeds(x, manifest)[0], []
+    for tensor in described:
+        low, high = ImageInput.from_dict(tensor.image or {}).range
+        least, most = float(feeds[tensor.name].min()), float(feeds[tensor.name].max())
+        outside = max(low - least, most - high) > OUTSIDE * (high - low)
+        if outside or 0 < most - least < FLAT * (high - low):
+            notes.append(
+                f"input {tensor.name!r} holds {least:.4g} … {most:.4g}, and pictures prepared as this file says hold "
+                f"{low:.4g} … {high:.4g}: is it scaled and centred so? ex.read_image does that"
+            )
+    return tuple(notes)
+
+
+def _notes_on_score(answer: Attribution, output: Output, of: Of) -> tuple[str, ...]:
+    """Probabilities so near to 1 that nothing moves them."""
+    one_class = answer.target is not None and answer.target.dtype.kind in "iu" and len(output.logits_shape) <= 2
+    if of != "probability" or not one_class:
+        return ()
+    saturated = (answer.score > SATURATED).reshape(len(answer.score), -1).any(1)
+    if not saturated.any():
+        return ()
+    note = (
+        f"the probability is above {SATURATED} for sample {_shown(np.flatnonzero(saturated))}: saturated, so that its "
+        "gradient is almost 0 and small changes of the input hardly show; of='logits' (the default) looks before that"
+    )
+    return (note,)
+
+
+def _shown(samples: Sequence[int] | Array) -> str:
+    """``"0, 2, 3"``, the first few."""
+    return ", ".join(map(str, samples[:MOST_SHOWN])) + (", …" if len(samples) > MOST_SHOWN else "")
 
 
 def _notes(changes: Changes, values: Array, axes: tuple[str | None, ...]) -> tuple[str, ...]:
@@ -162,10 +211,9 @@ def _notes(changes: Changes, values: Array, axes: tuple[str | None, ...]) -> tup
         notes.append("holds infinities or NaN: numbers left the range of the model's type, or a derivative has none")
     samples = np.moveaxis(values, axes.index("batch"), 0) if "batch" in axes else values[None]
     if silent := [i for i, sample in enumerate(samples) if not sample.any()]:
-        shown = ", ".join(map(str, silent[:MOST_SHOWN])) + (", …" if len(silent) > MOST_SHOWN else "")
         notes.append(
-            f"0 everywhere for sample {shown}: on the way back to here all rectifiers are off, the score is saturated, "
-            f"or nothing speaks for the target"
+            f"0 everywhere for sample {_shown(silent)}: on the way back to here all rectifiers are off, the score is "
+            f"saturated, or nothing speaks for the target"
         )
     return tuple(notes)
 

@@ -99,8 +99,7 @@ def smooth_grad(
     sigma = noise * (x.max(space, keepdims=True) - x.min(space, keepdims=True))
 
     def drawn(variant: int) -> Array:
-        kind = np.float64 if x.dtype == np.float64 else np.float32
-        return np.random.default_rng([seed, variant]).standard_normal(x.shape[1:], kind).astype(x.dtype, copy=False)
+        return noise_of(seed, variant, x.shape[1:], x.dtype)
 
     def noisy(samples: Array, rows: Array, variants: Array) -> Array:
         names = sorted({int(j) for j in variants})
@@ -183,6 +182,12 @@ def blocks(samples: int, variants: int, size: int) -> Iterator[tuple[Array, Arra
             flat = np.arange(start, min(start + size, total))
             yield flat // variants, flat % variants
             bar.update(len(flat))
+
+
+def noise_of(seed: int, variant: int, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    """N(0, 1) of one of :func:`smooth_grad`'s variants, the same for every sample."""
+    kind = np.float64 if dtype == np.float64 else np.float32
+    return np.random.default_rng([seed, variant]).standard_normal(shape, kind).astype(dtype, copy=False)
 
 
 def baseline_like(baseline: Any, x: Array) -> Array:

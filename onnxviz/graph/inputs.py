@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 
 from onnxviz.errors import ConversionError, InputError, UnsupportedModelError
+from onnxviz.limits import require_room
 from onnxviz.source import Array, Feeds, seeded
 
 Example = npt.ArrayLike | Mapping[str, npt.ArrayLike] | tuple[npt.ArrayLike, ...]
@@ -56,7 +57,8 @@ def declared_inputs(graph: onnx.GraphProto) -> list[DeclaredInput]:
 
 def _declared(value: onnx.ValueInfoProto) -> DeclaredInput:
     tensor = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else None
+    known = tensor.elem_type in onnx.TensorProto.DataType.values()[1:]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if known else None
     if dtype is None or dtype.kind not in "fiubO":
         kind = value.type.WhichOneof("value") or "of no type"
         raise UnsupportedModelError(
@@ -113,6 +115,7 @@ def _seeded(declared: DeclaredInput, seed: int) -> Array:
                 "example= of the size that is to be explained"
             )
         sizes.append(size)
+    require_room(sizes, declared.dtype.itemsize, f"input {declared.name!r}")
     return seeded(sizes, declared.dtype, seed=seed)
 
 

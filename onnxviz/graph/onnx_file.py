@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from os import PathLike, fspath
@@ -15,6 +14,7 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 
 from onnxviz.errors import FileFormatError, UnsupportedModelError
 from onnxviz.graph.bfloat16 import widen
+from onnxviz.soundness import require_sound, stored_bytes, stored_tensors
 from onnxviz.source import Array
 
 METADATA_PREFIX = "onnxviz."
@@ -52,12 +52,13 @@ def read(path_or_proto: str | PathLike[str] | onnx.ModelProto) -> OnnxFile:
     _refuse_incomplete(proto, called)
     if any(each.key.startswith(METADATA_PREFIX) for each in proto.metadata_props):
         raise UnsupportedModelError(f"{called} is an explainable file already: open it with onnxviz.load")
-    for tensor in _tensors(proto.graph):
+    require_sound(proto, called)
+    for tensor in stored_tensors(proto):
         if uses_external_data(tensor):
             _check_external(tensor, folder, called)
     widened = widen(proto, folder)
     weights = {tensor.name: _take_out(tensor, folder) for tensor in proto.graph.initializer if _is_large(tensor)}
-    for tensor in _tensors(proto.graph):
+    for tensor in stored_tensors(proto):
         if uses_external_data(tensor) and tensor.name not in weights:
             load_external_data_for_tensor(tensor, str(folder))
             tensor.data_location = onnx.TensorProto.DEFAULT
@@ -132,17 +133,6 @@ def _refuse_incomplete(proto: onnx.ModelProto, called: str) -> None:
         raise FileFormatError(f"{called} is not a complete ONNX model: {missing} is missing; copy or export it again")
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All stored tensors: initializers, and attributes of nodes, here and in sub-graphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.TENSOR:
-                yield attribute.t
-            for inner in subgraphs(attribute):
-                yield from _tensors(inner)
-
-
 def _check_external(tensor: onnx.TensorProto, folder: Path | None, called: str) -> None:
     entries = {each.key: each.value for each in tensor.external_data}
     location = entries.get("location", "")
@@ -153,18 +143,23 @@ def _check_external(tensor: onnx.TensorProto, folder: Path | None, called: str) 
         raise UnsupportedModelError(
             f"{called} keeps {tensor.name!r} at {location!r}, outside of the model's own folder; that is not followed"
         )
-    file = folder / location
-    if not file.is_file():
-        raise FileFormatError(f"{called} keeps its weights in {location!r}, which does not lie beside it; copy both")
-    size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * prod(tensor.dims)
-    needed = int(entries.get("offset", 0)) + int(entries.get("length", size))
-    if file.stat().st_size < needed:
+    size = stored_bytes(tensor)
+    try:
+        file, offset, length = folder / location, int(entries.get("offset", 0)), int(entries.get("length", size))
+        inside, there = file.resolve().is_relative_to(folder), file.stat().st_size if file.is_file() else None
+    except (OSError, ValueError) as error:
         raise FileFormatError(
-            f"{location!r}, where {called} keeps its weights, has {file.stat().st_size} bytes; {tensor.name!r} needs "
-            f"{needed}: it is cut off, or belongs to another model"
+            f"{called} does not say properly where {tensor.name!r} lies: {str(error)[:200]}"
+        ) from error
+    if not inside:
+        raise UnsupportedModelError(
+            f"{called} keeps {tensor.name!r} behind the link {location!r}, outside of the model's own folder; that is "
+            "not followed"
         )
-
-
-def subgraphs(attribute: onnx.AttributeProto) -> Sequence[onnx.GraphProto]:
-    """The graphs that an attribute holds (the branches of If, the bodies of loops)."""
-    return [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
+    if there is None:
+        raise FileFormatError(f"{called} keeps its weights in {location!r}, which does not lie beside it; copy both")
+    if offset < 0 or length != size or there < offset + size:
+        raise FileFormatError(
+            f"{location!r}, where {called} keeps its weights, has {there} bytes; {tensor.name!r} needs {size} from byte "
+            f"{offset} on ({length} are promised): it is cut off, or belongs to another model"
+        )

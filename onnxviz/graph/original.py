@@ -9,8 +9,10 @@ import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
+from onnxviz import limits
 from onnxviz.errors import ConversionError, FileFormatError, UnsupportedModelError, UnsupportedOperatorError
-from onnxviz.graph.onnx_file import OnnxFile, subgraphs
+from onnxviz.graph.onnx_file import OnnxFile
+from onnxviz.soundness import subgraphs
 from onnxviz.source import Array, Feeds, Request
 
 FLOATS: Mapping[str, np.dtype[np.floating]] = {
@@ -101,16 +103,19 @@ class Original:
         """Values of the outputs and the exposed values, by name.
 
         Raises:
-            ConversionError: the model fails on these inputs.
+            ConversionError: the model fails on these inputs, or takes too long.
         """
-        try:
-            values = self._session.run(self._wanted, dict(feeds))
-        except ORT_ERRORS as error:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
-            raise ConversionError(
-                f"the original model does not run on {shapes}: {str(error).strip()}. Give inputs that it "
-                "accepts as example="
-            ) from error
+        with limits.patience() as options:
+            try:
+                values = self._session.run(self._wanted, dict(feeds), options)
+            except ORT_ERRORS as error:
+                shapes = ", ".join(f"{name} {array.shape}" for name, array in feeds.items())
+                reason = (
+                    f"it takes longer than {limits.MOST_SECONDS:.0f} s" if options.terminate else str(error).strip()
+                )
+                raise ConversionError(
+                    f"the original model does not run on {shapes}: {reason}. Give inputs that it accepts as example="
+                ) from error
         return dict(zip(self._wanted, values, strict=True))
 
     def gradients(self, feeds: Feeds, requests: Sequence[Request]) -> Sequence[dict[str, Array]]:

