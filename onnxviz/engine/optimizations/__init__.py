@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnxviz.engine.cut import Sketch
-from onnxviz.engine.optimizations import masks, pool_winners
+from onnxviz.engine.optimizations import masks, norms, pool_winners
 from onnxviz.errors import OptionError, nearest
 
 SPREAD_SAMPLES = "spread_samples"
@@ -31,6 +31,7 @@ OPTIMIZATIONS = (
     Optimization(SPREAD_SAMPLES, lambda _: None),
     Optimization("masks_before_splits", masks.before_splits, everywhere=True),
     Optimization("masks_before_pools", masks.before_pools, everywhere=True),
+    Optimization("norms_in_weights", norms.in_weights, everywhere=True),
     Optimization("pool_winners", pool_winners.rewrite),
     Optimization("masks_in_blocks", masks.in_blocks),
 )

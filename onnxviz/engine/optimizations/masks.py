@@ -20,7 +20,7 @@ RELU_GRAD, MAX_POOL_GRAD = (MICROSOFT, "ReluGrad"), (PROJECT_DOMAIN, "MaxPoolGra
 
 def before_splits(sketch: Sketch) -> None:
     """Where branches end in ReLUs and are joined, one mask of the whole is theirs, before the gradient is split."""
-    readers = _readers(sketch)
+    readers = readers_of(sketch)
     joined = {tuple(node.input): node for node in sketch.forward if node.op_type == "Concat"}
     nodes: list[onnx.NodeProto] = []
     same: dict[str, str] = {}
@@ -41,7 +41,7 @@ def before_pools(sketch: Sketch) -> None:
 
     A window's winner is positive where its largest value is. So few windows are masked instead of many pixels.
     """
-    readers = _readers(sketch)
+    readers = readers_of(sketch)
     pooled = {node.input[0]: node.output[0] for node in sketch.forward if node.op_type == "MaxPool"}
     nodes: list[onnx.NodeProto] = []
     same: dict[str, str] = {}
@@ -71,7 +71,7 @@ def in_blocks(sketch: Sketch) -> None:
     sketch.backward[:] = nodes
 
 
-def _readers(sketch: Sketch) -> dict[str, list[onnx.NodeProto]]:
+def readers_of(sketch: Sketch) -> dict[str, list[onnx.NodeProto]]:
     """Value → who reads it."""
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in (*sketch.backward, *sketch.closing):
