@@ -57,6 +57,24 @@ class Twice(nn.Module):
         return self.head(nn.functional.max_pool2d(x, 3, 2)).mean((2, 3)) + self.head(x).mean((2, 3))
 
 
+class Normed(nn.Module):
+    """Convolutions behind which batch norms scale each channel, one of them strided, one grouped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=4), nn.BatchNorm2d(8), nn.Tanh(),
+            nn.Conv2d(8, 4, (1, 3), bias=False), nn.BatchNorm2d(4),
+        )  # fmt: skip
+        for norm in self.layers[1::3]:
+            nn.init.uniform_(norm.weight, -2, 2)
+            nn.init.uniform_(norm.running_var, 0.1, 4)
+
+    def forward(self, image):
+        return self.layers(image).mean((2, 3))
+
+
 POOLS = {
     f"{kernel}, stride {stride}, pads {pads}, {'ceil' if ceil else 'floor'}": {
         "kernel_size": kernel, "stride": stride, "padding": pads, "ceil_mode": ceil,
@@ -174,6 +192,19 @@ def test_several_targets_are_fast_too(converted, monkeypatch):
 def test_unknown_names_are_refused(cnn, optimize, message):
     with pytest.raises(OptionError, match=message):
         ov.load(cnn.path, optimize=optimize)
+
+
+def test_scales_of_norms_go_into_weights(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = Normed().eval()
+    path = ov.convert(model, tmp_path / "m.onnx", example=SHOT, quiet=True)
+    found = ov.load(path, providers="cpu", optimize=["norms_in_weights"])
+    assert_close(found.gradient(SHOT, 1).values, gradient(model, SHOT))
+    products = [operators(path, monkeypatch, optimize) for optimize in (["norms_in_weights"], False)]
+    assert products[0]["Reshape"] == products[1]["Reshape"] + 3  # each scale beside its weights
+    for layer in ("layers.0", "layers.1", "layers.3"):  # what a layer gets is scaled, where it is asked for
+        plain = ov.load(path, providers="cpu", optimize=False).gradient(SHOT, 1, layer=layer).values
+        assert_close(found.gradient(SHOT, 1, layer=layer).values, plain, bar=1e-6)
 
 
 # ----- samples on cores of their own -----
