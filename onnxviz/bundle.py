@@ -22,7 +22,9 @@ import onnx
 
 from onnxviz import wire
 from onnxviz.errors import FileFormatError
-from onnxviz.manifest import Manifest, grad_name, seed_name
+from onnxviz.limits import require_room
+from onnxviz.manifest import Manifest, Tensor, grad_name, seed_name
+from onnxviz.soundness import require_sound
 from onnxviz.source import Array
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def read(path: str | os.PathLike[str], *, draft: bool = False) -> Bundle:
     identity = _identity(file)
     skeleton, regions = wire.read_skeleton(file)
     manifest = Manifest.from_metadata({p.key: p.value for p in skeleton.metadata_props}, file, draft=draft)
+    require_sound(skeleton, str(file))
     regions |= {
         tensor.name: _external(tensor, file)
         for tensor in skeleton.graph.initializer
@@ -211,14 +214,14 @@ def _external(tensor: onnx.TensorProto, path: Path) -> wire.Region:
     location = entries.get("location", "")
     if not location or location != Path(location).name or (path.parent / location).is_symlink():
         raise FileFormatError(f"{path} keeps weight {tensor.name!r} in {location!r}; only a file beside it is accepted")
-    file = path.parent / location
-    if not file.is_file():
-        raise FileFormatError(f"{path} needs the weights file {location!r} beside it, which is missing")
     try:
-        offset, length = int(entries.get("offset", "0")), int(entries["length"])
-    except (KeyError, ValueError) as error:
-        raise FileFormatError(f"{path}: where weight {tensor.name!r} lies is not stated ({entries})") from error
-    if offset < 0 or length < 0 or offset + length > file.stat().st_size:
+        file, offset, length = path.parent / location, int(entries.get("offset", "0")), int(entries["length"])
+        size = file.stat().st_size if file.is_file() else None
+    except (KeyError, ValueError, OSError) as error:
+        raise FileFormatError(f"{path}: where weight {tensor.name!r} lies is not stated: {str(error)[:200]}") from error
+    if size is None:
+        raise FileFormatError(f"{path} needs the weights file {location!r} beside it, which is missing")
+    if offset < 0 or length < 0 or offset + length > size:
         raise FileFormatError(f"{path}: weight {tensor.name!r} lies outside of {location!r}, which is cut off")
     return wire.Region(tensor.name, tensor.data_type, tuple(tensor.dims), file, offset, length)
 
@@ -235,11 +238,49 @@ def _view(file: Array, region: wire.Region) -> Array:
 
 
 def _validate(skeleton: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    """The graph has what the metadata promises."""
-    outputs = {value.name for value in skeleton.graph.output}
-    inputs = {value.name for value in skeleton.graph.input}
-    wanted = {t.value for t in (*manifest.layers, *manifest.outputs)}
+    """The graph is valid ONNX, and has what the metadata promises."""
+    outputs = {value.name: value for value in skeleton.graph.output}
+    inputs = {value.name: value for value in skeleton.graph.input}
+    wanted = {t.value for t in (*manifest.layers, *manifest.outputs)} | {o.logits for o in manifest.outputs}
     wanted |= {grad_name(t.value) for t in (*manifest.layers, *manifest.inputs) if t.has_gradient}
     needed = {t.name for t in manifest.inputs} | {seed_name(o.name) for o in manifest.outputs if o.has_gradient}
-    if missing := sorted(wanted - outputs) + sorted(needed - inputs):
+    if missing := sorted(wanted - outputs.keys()) + sorted(needed - inputs.keys()):
         raise FileFormatError(f"{path} lacks {missing[0]!r}, which its metadata promises; convert the model again")
+    for tensor in (*manifest.inputs, *manifest.layers, *manifest.outputs):
+        _require_type(tensor, (outputs | inputs)[tensor.value], path)
+    for given in manifest.inputs:
+        sizes = [size if isinstance(size, int) else 1 for size in given.shape]
+        require_room(sizes, np.dtype(np.float32).itemsize, f"{path}: input {given.name!r}")
+    try:
+        onnx.checker.check_model(_with_weights_as_inputs(skeleton))
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+        raise FileFormatError(f"{path} is damaged: {error}") from error
+
+
+def _require_type(tensor: Tensor, value: onnx.ValueInfoProto, path: Path) -> None:
+    """What the metadata says of a value is what the graph declares, where it declares something."""
+    declared = value.type.tensor_type
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in declared.shape.dim]
+    same = not declared.HasField("shape") or (
+        len(sizes) == len(tensor.shape)
+        and all(a == b or a is None or not isinstance(b, int) for a, b in zip(sizes, tensor.shape, strict=True))
+    )
+    kind = onnx.helper.tensor_dtype_to_np_dtype(declared.elem_type).name if declared.elem_type else tensor.dtype
+    if not same or kind != tensor.dtype:
+        raise FileFormatError(
+            f"{path} is damaged: its metadata says that {tensor.name!r} is {tensor.dtype} {list(tensor.shape)}, its "
+            f"graph {kind} {sizes}; convert the model again"
+        )
+
+
+def _with_weights_as_inputs(skeleton: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without its large weights, for ONNX's checker, which would look for them."""
+    model = onnx.ModelProto()
+    model.CopyFrom(skeleton)
+    model.graph.ClearField("initializer")
+    for tensor in skeleton.graph.initializer:
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            model.graph.initializer.add().CopyFrom(tensor)
+        elif all(tensor.name != value.name for value in skeleton.graph.input):
+            model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return model

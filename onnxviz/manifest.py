@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from onnxviz.decoding import decoded
 from onnxviz.errors import FileFormatError
 from onnxviz.source import BATCH
 
@@ -17,6 +19,9 @@ OPSET, IR_VERSION = 18, 10
 PROJECT_DOMAIN = "onnxviz"
 """Of the file's functions that ONNX Runtime has no training operator for."""
 _PREFIX = "onnxviz."
+
+_PER_SAMPLE = re.compile(r"[1-9]\d{0,8}\*|[^*]*$")
+"""How a symbolic size of a batch axis begins: with how many entries one sample takes, where these are several."""
 
 Dim = int | str | None
 
@@ -172,28 +177,54 @@ class Manifest:
                 f"{path} has format version {found['format_version']}, this onnxviz reads {FORMAT_VERSION}: convert "
                 f"the model again, or install the onnxviz that wrote it (versions: {found.get('versions')})"
             )
+        known = {each.name for each in fields(cls)} - ({"residuals"} if draft else set())
+        if missing := known - found.keys() - {"sizes", "caveats"}:
+            raise FileFormatError(
+                f"the onnxviz metadata of {path} is damaged, without {sorted(missing)}: convert again"
+            )
         try:
             data = {key: json.loads(value) for key, value in found.items()}
-            if draft:
-                data.setdefault("residuals", {})
-            for key, kind in (("inputs", Input), ("outputs", Output), ("layers", Layer)):
-                data[key] = tuple(_tensor(kind, row) for row in data[key])
-            if data.get("classes") is not None:
-                data["classes"] = tuple(data["classes"])
-            data["sizes"], data["caveats"] = data.get("sizes", {}), tuple(data.get("caveats", ()))
-            return cls(**{f.name: data[f.name] for f in fields(cls)})
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            manifest: Manifest = decoded(cls, {key: data[key] for key in known & data.keys()})
+            _require_sense(manifest)
+        except (TypeError, ValueError, RecursionError) as error:
             raise FileFormatError(
-                f"the onnxviz metadata of {path} is damaged ({error!r}); convert the model again"
+                f"the onnxviz metadata of {path} is damaged ({error}); convert the model again"
             ) from error
+        return manifest
 
 
-def _tensor(kind: type[Tensor], row: dict[str, Any]) -> Any:
-    row = dict(row)
-    for key in ("axes", "logits_axes"):
-        if key in row:
-            row[key] = Axes(row[key]["batch"], row[key]["channel"], tuple(row[key]["spatial"]))
-    for key in ("shape", "logits_shape"):
-        if key in row:
-            row[key] = tuple(row[key])
-    return kind(**row)
+def _require_sense(manifest: Manifest) -> None:
+    """ValueError where tables contradict themselves or one another."""
+    for table in (manifest.inputs, manifest.outputs, manifest.layers):
+        if len({t.name for t in table}) < len(table):
+            raise ValueError("two rows of a table have one name")
+        for tensor in table:
+            _require_axes(tensor.name, tensor.shape, tensor.axes)
+    for output in manifest.outputs:
+        _require_axes(output.name, output.logits_shape, output.logits_axes)
+        if output.activation not in (None, "Softmax", "LogSoftmax", "Sigmoid"):
+            raise ValueError(f"the output {output.name!r} has the unknown activation {output.activation!r}")
+        if output.activation_axis is not None and not -len(output.shape) <= output.activation_axis < len(output.shape):
+            raise ValueError(f"the output {output.name!r} has no axis {output.activation_axis}")
+    if not (manifest.inputs and manifest.outputs):
+        raise ValueError("it has no inputs or no outputs")
+    batches = {t.shape[t.axes.batch] for t in manifest.inputs if t.axes.batch is not None}
+    if manifest.static_batch is not None and manifest.static_batch not in batches:
+        raise ValueError(f"no input takes {manifest.static_batch} samples")
+    if manifest.activation_bytes < 0:
+        raise ValueError("a number of bytes is negative")
+    symbols = {size for tensor in manifest.inputs for size in tensor.shape}
+    if not symbols.issuperset(manifest.sizes) or any(size < 1 for size in manifest.sizes.values()):
+        raise ValueError(f"the sizes {manifest.sizes} are of no input")
+    counts = {o.shape[o.axes.channel] for o in manifest.outputs if o.axes.channel is not None}
+    if manifest.classes is not None and counts and len(manifest.classes) not in counts:
+        raise ValueError(f"{len(manifest.classes)} names for {counts} classes")
+
+
+def _require_axes(name: str, shape: Sequence[Dim], axes: Axes) -> None:
+    roles = [axis for axis in (axes.batch, axes.channel, *axes.spatial) if axis is not None]
+    if len(set(roles)) < len(roles) or any(not 0 <= axis < len(shape) for axis in roles):
+        raise ValueError(f"{name!r} of {len(shape)} axes cannot have {axes}")
+    size = shape[axes.batch] if axes.batch is not None else BATCH
+    if any(isinstance(d, int) and d < 0 for d in shape) or (isinstance(size, str) and not _PER_SAMPLE.match(size)):
+        raise ValueError(f"{name!r} has the impossible shape {shape}")

@@ -63,7 +63,7 @@ def _unit(target: Any, manifest: Manifest, output: str | None) -> Goal:
         if not isinstance(count, int) or not -count <= channel < count:
             most = f"0 … {count - 1}" if isinstance(count, int) else "no fixed number"
             raise TargetError(f"target {target!r} is out of range: layer {layer.name!r} has channels {most}")
-        direction = np.eye(count, dtype=np.float32)[channel]
+        direction = (np.arange(count) == channel % count).astype(np.float32)
         return Goal(layer, direction, _place(layer, match["place"], target), target)
     return _class(target, layers, manifest, output)
 

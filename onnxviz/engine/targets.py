@@ -126,8 +126,8 @@ def _one_hot(classes: Array, axis: int | None, count: int, output: Output, dtype
         return np.ones(len(classes), dtype)
     shape = [1] * len(output.logits_shape)
     shape[0], shape[axis] = len(classes), count
-    rows: Array = np.eye(count, dtype=dtype)[classes]
-    return rows.reshape(shape)
+    rows: Array = classes[:, None] == np.arange(count)
+    return rows.astype(dtype).reshape(shape)
 
 
 def _weighting(array: Array, output: Output, batch: int) -> Array:

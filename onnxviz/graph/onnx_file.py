@@ -160,6 +160,6 @@ def _check_external(tensor: onnx.TensorProto, folder: Path | None, called: str) 
         raise FileFormatError(f"{called} keeps its weights in {location!r}, which does not lie beside it; copy both")
     if offset < 0 or length != size or there < offset + size:
         raise FileFormatError(
-            f"{location!r}, where {called} keeps its weights, has {there} bytes; {tensor.name!r} needs {size} from byte "
-            f"{offset} on ({length} are promised): it is cut off, or belongs to another model"
+            f"{location!r}, where {called} keeps its weights, has {there} bytes; {tensor.name!r} needs {size} from "
+            f"byte {offset} on ({length} are promised): it is cut off, or belongs to another model"
         )

@@ -49,10 +49,19 @@ const found = await page.evaluate(async (index) => {
   };
   return { pixels: [...pixels.data], top: await own(-1), chosen: await own(index) };
 }, Number(index)).catch((error) => errors.push(String(error)));
+// The page's canvas where the map is largest and smallest, as [red, green, blue, alpha].
+const [hottest, coldest] = await page.evaluate(({ map, side }) => {
+  const canvas = document.getElementById("picture"), context = canvas.getContext("2d");
+  const at = (value) => {
+    const index = map.indexOf(value), x = ((index % side) + 0.5) / side, y = (Math.floor(index / side) + 0.5) / side;
+    return [...context.getImageData(x * canvas.width, y * canvas.height, 1, 1).data];
+  };
+  return [at(Math.max(...map.slice(0, 60000))), at(Math.min(...map.slice(0, 60000)))];
+}, { map: found.top.map, side: Math.sqrt(found.top.map.length) });
 await page.screenshot({ path: screenshot });
 await page.click("#classes li:nth-child(2) button");
 await page.waitForFunction((before) => document.body.dataset.class !== before, top, { timeout: 20000 });
 const clicked = await page.evaluate(() => document.body.dataset.class);
 const names = await page.evaluate(() => [...document.querySelectorAll("#classes span:first-child")].map((s) => s.textContent));
-console.log(JSON.stringify({ ...found, shown: { top, clicked, names }, requests, errors }));
+console.log(JSON.stringify({ ...found, shown: { top, clicked, names, hottest, coldest }, requests, errors }));
 await browser.close();
