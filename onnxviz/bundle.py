@@ -241,10 +241,12 @@ def _validate(skeleton: onnx.ModelProto, manifest: Manifest, path: Path) -> None
     """The graph is valid ONNX, and has what the metadata promises."""
     outputs = {value.name: value for value in skeleton.graph.output}
     inputs = {value.name: value for value in skeleton.graph.input}
-    wanted = {t.value for t in (*manifest.layers, *manifest.outputs)} | {o.logits for o in manifest.outputs}
+    wanted = {t.value for t in (*manifest.layers, *manifest.outputs)}
     wanted |= {grad_name(t.value) for t in (*manifest.layers, *manifest.inputs) if t.has_gradient}
     needed = {t.name for t in manifest.inputs} | {seed_name(o.name) for o in manifest.outputs if o.has_gradient}
-    if missing := sorted(wanted - outputs.keys()) + sorted(needed - inputs.keys()):
+    computed = {name for node in skeleton.graph.node for name in node.output} | outputs.keys() | inputs.keys()
+    logits = {o.logits for o in manifest.outputs} - computed
+    if missing := sorted(wanted - outputs.keys()) + sorted(needed - inputs.keys()) + sorted(logits):
         raise FileFormatError(f"{path} lacks {missing[0]!r}, which its metadata promises; convert the model again")
     for tensor in (*manifest.inputs, *manifest.layers, *manifest.outputs):
         _require_type(tensor, (outputs | inputs)[tensor.value], path)

@@ -208,8 +208,8 @@ def _require_sense(manifest: Manifest) -> None:
             raise ValueError(f"the output {output.name!r} has no axis {output.activation_axis}")
     if not (manifest.inputs and manifest.outputs):
         raise ValueError("it has no inputs or no outputs")
-    batches = {t.shape[t.axes.batch] for t in manifest.inputs if t.axes.batch is not None}
-    if manifest.static_batch is not None and manifest.static_batch not in batches:
+    batches = {1, None} | {t.shape[0] for t in manifest.inputs if t.shape}
+    if manifest.static_batch not in batches:
         raise ValueError(f"no input takes {manifest.static_batch} samples")
     if manifest.activation_bytes < 0:
         raise ValueError("a number of bytes is negative")

