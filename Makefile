@@ -1,4 +1,4 @@
-# make setup | test | lint | demo | bench | clean      (needs Python 3.11 or later, nothing else)
+# make setup | test | lint | demo | page | bench | clean      (needs Python 3.11 or later, nothing else)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -27,7 +27,7 @@ $(VENV)/installed: pyproject.toml tests/constraints.txt Makefile
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(DATA) $(PEERS)
 	touch $@
 
-.PHONY: setup test lint demo bench clean
+.PHONY: setup test lint demo page bench clean
 setup: $(VENV)/installed
 
 test: setup
@@ -40,6 +40,10 @@ lint: setup
 
 demo: setup
 	$(BIN)/python examples/gallery.py $(ARGS)
+
+page: setup
+	$(BIN)/python examples/browser/make.py demo/page $(ARGS)
+	@echo "cd demo/page && npm install && python -m http.server --bind 127.0.0.1"
 
 $(TRAINING)/installed: tests/constraints.txt
 	$(PYTHON) -m venv $(TRAINING)
