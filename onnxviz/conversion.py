@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from onnxviz import __version__, bundle
+from onnxviz.arguments import checked
 from onnxviz.errors import (
     FileFormatError,
     MissingDependencyError,
@@ -30,6 +31,7 @@ _BY_SUFFIX = {".onnx": "onnx", ".pt2": "torch", ".keras": "keras", ".h5": "keras
 _CONVERTERS = {"onnx": "onnxviz.graph.plain", "torch": "onnxviz_torch", "keras": "onnxviz_keras"}
 
 
+@checked
 def convert(
     model: Any,
     path: str | os.PathLike[str],
@@ -83,7 +85,7 @@ def convert(
     from onnxviz.check import Check
     from onnxviz.image import ImageInput
 
-    if gradient not in (True, False, "available"):
+    if not isinstance(gradient, bool | str) or gradient not in (True, False, "available"):
         raise OptionError(f"gradient={gradient!r}: expected True, False or 'available'")
     if input is not None and not isinstance(input, ImageInput):
         raise OptionError(f"input={input!r}: expected an onnxviz.ImageInput")

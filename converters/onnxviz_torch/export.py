@@ -14,6 +14,7 @@ from torch.onnx import OnnxExporterError
 from onnxviz.errors import UnsupportedModelError
 from onnxviz.graph.symbols import usual_names
 from onnxviz.source import BATCH, Axes
+from onnxviz_torch.inference import require_inference
 from onnxviz_torch.operators import TRANSLATIONS
 from onnxviz_torch.quiet import quiet
 from onnxviz_torch.subject import MISFIT, Subject
@@ -95,7 +96,9 @@ def _traced(
     )
     with Recorder(subject.names, taps, on_path=True) as recorder, quiet():
         module = _Tapped(subject, recorder).eval()
-        return torch.export.export(module, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
+        traced = torch.export.export(module, tuple(example.values()), dynamic_shapes=(shapes,), strict=False)
+    require_inference(traced)
+    return traced
 
 
 def _translated(traced: torch.export.ExportedProgram, inputs: list[str]) -> Exported:

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxviz.algorithms import cam, gradients, perturbation, sampling
 from onnxviz.algorithms.question import Question
+from onnxviz.arguments import checked
 from onnxviz.errors import OptionError, nearest
 from onnxviz.explanation import Explanation
 
@@ -30,7 +31,7 @@ def _method(function: Callable[..., Explanation]) -> Method:
 
 
 METHODS: dict[str, Method] = {
-    function.__name__: _method(function)
+    function.__name__: _method(checked(function))
     for function in (
         gradients.gradient, gradients.saliency, gradients.input_x_gradient, sampling.integrated_gradients,
         sampling.smooth_grad, gradients.guided_backprop, gradients.deconvnet, cam.grad_cam, cam.grad_cam_pp,

@@ -12,6 +12,7 @@ step at which a projection is asked.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -187,5 +188,5 @@ def _power(add: Add, x: str, exponent: int) -> str:
 
 
 def _at_least(name: str, value: float, least: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= sys.float_info.max:
         raise OptionError(f"{name}={value!r}: expected a number of at least {least}")

@@ -6,11 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
+from onnxviz.arguments import checked, checked_methods
 from onnxviz.engine.methods import Methods
 from onnxviz.engine.session import Providers
 from onnxviz.engine.timing import Timing
 
 
+@checked_methods
 class Explainer(Methods, Timing):
     """Explains the network in an explainable ONNX file, without the framework that it came from.
 
@@ -53,6 +55,7 @@ class Explainer(Methods, Timing):
     """
 
 
+@checked
 def load(
     path: str | os.PathLike[str],
     *,

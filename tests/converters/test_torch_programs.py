@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 import onnxviz_torch
-from onnxviz.errors import InputError
+from onnxviz.errors import InputError, UnsupportedOperatorError
 from tests.converters import torch_models as models
 from tests.converters.torch_support import assert_equal_to_reference, normal, program, with_batch
 
@@ -54,3 +54,59 @@ def test_a_program_of_integers_without_example_is_refused():
     model.example_inputs = None
     with pytest.raises(InputError, match="integer inputs"):
         onnxviz_torch.source(model)
+
+
+class Own(nn.Module):
+    """What a network calls without a layer for it."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def standardised(own, x):
+    """Weight standardisation by a batch norm of the weights."""
+    weight = own.conv.weight.reshape(1, 4, -1)
+    weight = nn.functional.batch_norm(weight, None, None, training=True).reshape(own.conv.weight.shape)
+    return nn.functional.conv2d(x, weight)
+
+
+def by_instance(_own, x):
+    """Each sample's channels as the channels of one sample."""
+    flat = x.reshape(1, -1, *x.shape[2:])
+    return nn.functional.batch_norm(flat, None, None, training=True).reshape(x.shape)
+
+
+def trained(*layers):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), *layers).train()
+
+
+BATCH_NORM = "takes its mean and variance from the batch at hand"
+IN_TRAINING = {
+    "batch norm": (program(trained(nn.BatchNorm2d(4)), normal(2, 3, 8, 8)), f"batch norm '1' {BATCH_NORM}"),
+    "dropout": (program(trained(nn.Dropout(0.1)), normal(2, 3, 8, 8)), "dropout '1' is on"),
+    "no statistics": (trained(nn.BatchNorm2d(4, track_running_stats=False)).eval(), f"batch norm '1' {BATCH_NORM}"),
+    "own batch norm": (Own(lambda _, x: nn.functional.batch_norm(x, None, None, training=True)), BATCH_NORM),
+    "own dropout": (Own(lambda _, x: nn.functional.dropout(x)), "which the network itself calls, is on"),
+}
+
+
+@pytest.mark.parametrize(("model", "message"), IN_TRAINING.values(), ids=IN_TRAINING)
+def test_what_looks_at_the_batch_or_rolls_dice_is_refused(model, message):
+    with pytest.raises(UnsupportedOperatorError, match=message):
+        onnxviz_torch.source(model, example=normal(2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("model", [
+    trained(nn.BatchNorm2d(4), nn.Dropout()),  # a module is converted as it is in eval mode
+    Own(standardised),
+    program(Own(by_instance).eval(), normal(1, 3, 8, 8)),
+])  # fmt: skip
+def test_what_looks_at_no_other_sample_is_taken(model):
+    size = 1 if isinstance(model, torch.export.ExportedProgram) else 2
+    source = onnxviz_torch.source(model, example=normal(size, 3, 8, 8))
+    assert_equal_to_reference(source, source.example)
