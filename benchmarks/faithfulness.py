@@ -27,7 +27,7 @@ import zoo
 from benchmarks.localisation import SUBJECTS
 from onnxviz.trust.weights import weighted_layers
 
-PHOTOS = ("chelsea", "coffee", "siamese")
+PHOTOS = ("chelsea", "coffee")
 LAYERS = {"efficientnet_lite0": "_swish#1", "squeezenet": "fire9.concat"}
 """Of the class activation maps: the last rectified channels."""
 FEWER: dict[str, dict[str, Any]] = {

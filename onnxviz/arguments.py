@@ -58,12 +58,24 @@ def checked_methods(kind: Class) -> Class:
     return kind
 
 
+class _Public(dict[str, Any]):
+    """The package's public names, imported when they are asked for."""
+
+    def __missing__(self, name: str) -> Any:
+        import onnxviz
+
+        if name not in onnxviz.__all__:
+            raise KeyError(name)
+        return getattr(onnxviz, name)
+
+
 @cache
 def _kind(function: Callable[..., Any], name: str) -> Any:
     """The annotation of a parameter as a type."""
     written = function.__annotations__.get(name, Any)
     try:
-        return eval(written, function.__globals__) if isinstance(written, str) else written  # noqa: S307 - of our own code
+        # Of our own code; public classes that it imports for type checkers only are looked up where users find them.
+        return eval(written, function.__globals__, _Public()) if isinstance(written, str) else written  # noqa: S307
     except NameError:
         return Any
 
@@ -81,10 +93,11 @@ def _fits(kind: Any, value: Any) -> bool:
     if origin in (Sequence, tuple, list):
         return _is_sequence(inner, value, fixed=origin is tuple and Ellipsis not in inner)
     if origin in (Mapping, dict):
-        return isinstance(value, Mapping)
+        return isinstance(value, Mapping) and all(_fits(inner[1], one) for one in value.values()) if inner else True
     if origin is os.PathLike:
         return isinstance(value, os.PathLike)
-    return True
+    nominal = isinstance(kind, type) and kind is not Any and not getattr(kind, "_is_protocol", False)
+    return isinstance(value, kind) if nominal else True
 
 
 def _is_plain(kind: type, value: Any) -> bool:
@@ -99,6 +112,8 @@ def _is_plain(kind: type, value: Any) -> bool:
 
 def _is_sequence(inner: tuple[Any, ...], value: Any, *, fixed: bool) -> bool:
     if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes):
+        return False
+    if isinstance(value, np.ndarray) and not (value.ndim and value.size):
         return False
     if fixed:
         return len(value) == len(inner) and all(_fits(*pair) for pair in zip(inner, value, strict=True))
@@ -119,4 +134,6 @@ def _said(kind: Any) -> str:
         return "a dict"
     if origin is os.PathLike:
         return "a path"
+    if getattr(kind, "__module__", "").startswith("onnxviz"):
+        return f"an onnxviz.{kind.__name__}"
     return _PLAIN.get(cast("type", kind), getattr(kind, "__name__", str(kind)))

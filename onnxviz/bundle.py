@@ -108,6 +108,8 @@ def staged(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(path)
     if not final.parent.is_dir():
         raise FileFormatError(f"cannot write {final}: there is no folder {final.parent}")
+    if final.is_dir():
+        raise FileFormatError(f"cannot write {final}: it is a folder; path= is that of a file")
     old_data = _data_files(final)
     with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as folder:
         draft = Path(folder) / final.name

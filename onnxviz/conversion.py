@@ -83,14 +83,9 @@ def convert(
     """
     from onnxviz import explainable
     from onnxviz.check import Check
-    from onnxviz.image import ImageInput
 
     if not isinstance(gradient, bool | str) or gradient not in (True, False, "available"):
         raise OptionError(f"gradient={gradient!r}: expected True, False or 'available'")
-    if input is not None and not isinstance(input, ImageInput):
-        raise OptionError(f"input={input!r}: expected an onnxviz.ImageInput")
-    if classes is not None and (isinstance(classes, str) or not isinstance(classes, Sequence)):
-        raise OptionError(f"classes={classes!r}: expected a sequence of names, by class index")
     final = Path(path)
     image = input.to_dict() if input else None
     with bundle.staged(final) as draft, _steps() as step:

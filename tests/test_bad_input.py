@@ -149,7 +149,7 @@ QUESTIONS = {
         ["reduce='median'", "'max', 'mean', 'sum' or None"],
     ),
     "method": (lambda ex: ex.explain(X, "gradcam"), OptionError, ["'gradcam'", "saliency", "did you mean 'grad_cam'"]),
-    "method of another kind": (lambda ex: ex.explain(X, 3), OptionError, ["no method 3"]),
+    "method of another kind": (lambda ex: ex.explain(X, 3), OptionError, ["method=3", "text"]),
     "option": (lambda ex: ex.explain(X, "saliency", reduc="max"), OptionError, ["'reduc'", "did you mean 'reduce'?"]),
     "option of another method": (
         lambda ex: ex.explain(X, "gradient", upsample=False),
@@ -185,7 +185,7 @@ LOADING = {
     "no sessions": ({"max_sessions": 0}, OptionError, ["max_sessions=0", "at least one"]),
     "batch size": ({"batch_size": 0}, OptionError, ["batch_size=0"]),
     "negative batch size": ({"batch_size": -3}, OptionError, ["batch_size=-3"]),
-    "precision": ({"precision": "fp8"}, OptionError, ["precision='fp8'", "'float32' or 'tf32'"]),
+    "precision": ({"precision": "fp8"}, OptionError, ["precision='fp8'", "'float32', 'tf32' or 'float16'"]),
     "provider": ({"providers": "abacus"}, ProviderError, ["'abacus'", "available", "CPUExecutionProvider"]),
     "one of several providers": ({"providers": ["cpu", "abacus"]}, ProviderError, ["'abacus'"]),
 }

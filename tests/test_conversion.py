@@ -74,8 +74,8 @@ OPTIONS = {
     "gradient None": ({"gradient": None}, ["gradient=None", "True, False or 'available'"]),
     "input": ({"input": {"size": 3}}, ["input={'size': 3}", "onnxviz.ImageInput"]),
     "pictures": ({"input": ov.ImageInput(3)}, ["makes arrays ['N', 3, 3, 3]", "takes ['N', 6]", "layout"]),
-    "classes": ({"classes": "cat"}, ["classes", "sequence of names"]),
-    "classes by number": ({"classes": 3}, ["classes", "sequence of names"]),
+    "classes": ({"classes": "cat"}, ["classes", "sequence of text"]),
+    "classes by number": ({"classes": 3}, ["classes", "sequence of text"]),
 }
 
 

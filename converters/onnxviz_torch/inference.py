@@ -30,8 +30,8 @@ def require_inference(traced: torch.export.ExportedProgram) -> None:
         if "batch_norm" in operator and _samples(node) != 1:
             raise UnsupportedOperatorError(
                 f"batch norm {_layer(node)} takes its mean and variance from the batch at hand, so a sample's score "
-                f"depends on the others beside it, and no map is that of one sample. Is it in training mode (export the "
-                f"program after model.eval()), or without running statistics (track_running_stats=False)?"
+                f"depends on the others beside it, and no map is that of one sample. Is it in training mode (export "
+                f"the program after model.eval()), or without running statistics (track_running_stats=False)?"
             )
         if operator.startswith("aten.dropout") and node.args[1]:
             raise UnsupportedOperatorError(

@@ -63,6 +63,8 @@ def deep_dream(
     pictures = _octaves(_picture(image, subject), spatial, octaves, octave_scale)
     _require_room(pictures[0], subject, at)
     total = steps * len(pictures)
+    if snapshots < 0:
+        raise OptionError(f"snapshots={snapshots}: expected 0 or more")
     kept = moments(snapshots, total)
     with tqdm(total=total, delay=2, disable=None, leave=False, desc="dreaming", unit="step") as bar:
         trace = dream.of(pictures, steps, np.random.default_rng(seed), kept, bar)
@@ -155,7 +157,10 @@ def _picture(image: Any, subject: Subject) -> Images:
         pixels = read_pixels(image)
         x = replace(known, size=pixels.shape[:2], resize=None).encode(pixels)
     else:
-        x = np.asarray(array(image), np.float32)
+        x = array(image)
+        if not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
+            raise InputError(f"image is {x.dtype}: expected real numbers, as the model takes them")
+        x = x.astype(np.float32)
     shape, spatial = subject.tensor.shape, subject.units.axes.spatial
     fixed = [i for i in range(1, len(shape)) if i not in spatial]
     if x.ndim != len(shape) or len(x) != 1 or any(x.shape[i] != shape[i] for i in fixed):

@@ -160,6 +160,7 @@ class Question:
             notes=(
                 *manifest.caveats,
                 *_notes_on_input(self.x, manifest),
+                *_notes_on_layer(at, axes),
                 *_notes_on_score(answer, self.chosen, self.of),
                 *_notes(answer.changes, answer.values, axes),
             ),
@@ -182,6 +183,16 @@ def _notes_on_input(x: Any, manifest: Manifest) -> tuple[str, ...]:
                 f"{low:.4g} … {high:.4g}: is it scaled and centred so? ex.read_image does that"
             )
     return tuple(notes)
+
+
+def _notes_on_layer(at: Tensor, axes: tuple[str | None, ...]) -> tuple[str, ...]:
+    """Maps of a layer behind global pooling."""
+    collapsed = bool(at.axes.spatial) and all(at.shape[axis] == 1 for axis in at.axes.spatial)
+    if not collapsed or not isinstance(at, Layer) or "channel" in axes:
+        return ()
+    return (
+        f"layer {at.name!r} has one place in space, so the map is the same everywhere: take a layer before pooling",
+    )
 
 
 def _notes_on_score(answer: Attribution, output: Output, of: Of) -> tuple[str, ...]:

@@ -168,6 +168,7 @@ class FiniteDifferences:
             "stages": stages,
         }  # fmt: skip
 
+    @np.errstate(invalid="ignore")  # of a model that leaves the finite numbers the comparison says so itself
     def _slopes(
         self,
         trial: int,

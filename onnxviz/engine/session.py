@@ -150,13 +150,12 @@ class Weights:
             for name in names:
                 options.add_initializer(name, self._value(name))
             return
-        replaced = [name for name in names if name in self.in_memory]
+        fixed = _used_only(model.graph.node, {("Gemm", 0), ("Gemm", 1), ("Gather", 0)}) if on_cpu else set()
+        lent = [name for name in names if name in fixed and self.arrays[name].nbytes >= SHARED_FROM]
+        for name in lent:
+            options.add_initializer(name, self._value(name))
+        replaced = [name for name in names if name in self.in_memory and name not in lent]
         options.add_external_initializers(replaced, [self._value(name) for name in replaced])
-        if on_cpu:
-            fixed = _used_only(model.graph.node, {("Gemm", 0), ("Gemm", 1), ("Gather", 0)})
-            for name in names:
-                if name in fixed and self.arrays[name].nbytes >= SHARED_FROM:
-                    options.add_initializer(name, self._value(name))
 
     def _value(self, name: str) -> onnxruntime.OrtValue:
         if name not in self._values:

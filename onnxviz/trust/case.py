@@ -14,7 +14,7 @@ import numpy.typing as npt
 from onnxviz.algorithms.perturbation import scores_of, varied_input
 from onnxviz.algorithms.question import Question
 from onnxviz.algorithms.sampling import baseline_like
-from onnxviz.engine.inputs import as_feeds
+from onnxviz.engine.inputs import array, as_feeds
 from onnxviz.engine.targets import Of
 from onnxviz.errors import InputError, TargetError
 from onnxviz.explanation import Explanation
@@ -193,7 +193,10 @@ class Trial:
 
 def _values(case: Case, maps: Any) -> Array:
     """As an array that is like x, or has a value for each place."""
-    values, samples = np.asarray(maps, np.float32), len(case.x)
+    values, samples = array(maps), len(case.x)
+    if values.ndim == 0 or values.dtype.kind not in "biuf":
+        raise InputError(f"maps is {values.dtype} {list(values.shape)}: expected numbers, like x or one for each place")
+    values = values.astype(np.float32, copy=False)
     if isinstance(maps, Explanation) and maps.image is not None:  # laid over pictures: back to what the network saw
         rows, columns = View(maps.image.shape[1:3], maps.covered).covered
         values = np.take(np.take(values, np.r_[rows], maps.spatial_axes[0]), np.r_[columns], maps.spatial_axes[1])

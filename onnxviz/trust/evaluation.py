@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from onnxviz.algorithms import METHODS, explain_by_name
 from onnxviz.algorithms.question import Question
+from onnxviz.arguments import checked
 from onnxviz.engine.inputs import opened
 from onnxviz.engine.targets import Of
 from onnxviz.errors import InputError
@@ -63,6 +64,7 @@ class Evaluation:
         return f"Evaluation: means over {samples} samples; ↑ higher is better, ↓ lower\n{self.table()}"
 
 
+@checked
 def evaluate(
     ex: Explainer,
     maps: Any,

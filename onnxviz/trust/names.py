@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 from onnxviz.errors import OptionError, nearest
 
-Names = Sequence[str] | Mapping[str, Mapping[str, Any]]
-"""Names, or a mapping from names to their options."""
+Names = str | Sequence[str] | Mapping[str, Mapping[str, Any]]
+"""A name, several, or a mapping from names to their options."""
 
 
 class HasOptions(Protocol):

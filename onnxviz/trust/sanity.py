@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from onnxviz.algorithms import METHODS, explain_by_name
 from onnxviz.algorithms.question import Question
+from onnxviz.arguments import checked
 from onnxviz.engine.core import Engine
 from onnxviz.engine.inputs import opened
 from onnxviz.engine.targets import Of
@@ -122,6 +123,7 @@ class SanityCheck:
         return "\n".join([head, *lines, *self.notes])
 
 
+@checked
 def sanity_check(
     ex: Explainer,
     x: Any,
@@ -139,7 +141,7 @@ def sanity_check(
     All comes from the file; nothing is written. A layer's weights become random by shuffling each of its arrays. In the
     ``"cascading"`` order the output's layer comes first and stays random, then the next towards the input (section 3.1
     of arXiv:1810.03292); in the ``"independent"`` order one layer at a time is random (section 3.2). The class is that
-    of the original network throughout. Beside the sessions of two engines this holds one copy of what is random.
+    of the original network throughout. Beside the sessions of two engines it holds what is random once.
 
     Args:
         ex: the network.
@@ -176,6 +178,7 @@ def sanity_check(
             for measure, values in _compared(original, changed).items():
                 similarity[order][method][measure].append(values)
         engine.close()
+        del engine  # before the next one is made, with weights of its own
     found = {
         order: {method: {name: np.array(rows) for name, rows in measured.items()} for method, measured in each.items()}
         for order, each in similarity.items()
@@ -196,7 +199,7 @@ def _chosen(engine: Engine, layers: Sequence[str] | int | None) -> list[Stage]:
         raise LayerError("this network has no learned weights that could be randomised")
     if isinstance(layers, int) and not isinstance(layers, bool) and layers > 0:
         layers = [names[i] for i in np.linspace(0, len(names) - 1, min(layers, len(names))).round().astype(int)]
-    elif layers is not None and (isinstance(layers, str | int) or not layers):
+    elif layers is not None and (isinstance(layers, int) or not layers):
         raise OptionError(f"layers={layers!r}: expected a list of names, a positive number, or None for all")
     for layer in layers or ():
         if layer not in names:

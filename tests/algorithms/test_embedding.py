@@ -118,7 +118,7 @@ def test_a_constant_layer_has_no_variance_and_no_nan(ex):
     [
         ({"method": "umap"}, OptionError, "method is one of pca, tsne; got 'umap'"),
         ({"components": 0}, OptionError, "components is a positive"),
-        ({"components": True}, OptionError, "components is a positive"),
+        ({"components": True}, OptionError, "components=True: expected an integer"),
         ({"components": 4}, OptionError, "40 samples with 3 features have at most 3"),
         ({"components": 4, "method": "tsne"}, OptionError, "at most 3 for t-SNE"),
         ({"method": "tsne", "perplexity": 40}, OptionError, "perplexity.*40 samples"),

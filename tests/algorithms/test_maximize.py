@@ -246,7 +246,7 @@ REFUSED = {
     "parameterization": (0, {"parameterization": "wavelet"}, OptionError, "'fourier'"),
     "clip": (0, {"clip": (1, 0)}, OptionError, "clip="),
     "regularizer": (0, {"regularizers": [3]}, OptionError, "LpNorm"),
-    "no list": (0, {"regularizers": ov.L2(1.0)}, OptionError, "expected a list"),
+    "no list": (0, {"regularizers": ov.L2(1.0)}, OptionError, "expected a sequence"),
     "start": ([0, 1, 2], {"start": normal(2, 3, 12, 12)}, InputError, "2 images for 3 targets"),
     "size": (0, {"size": (3,)}, OptionError, "2 spatial axes"),
     "fixed size": (0, {"size": (3, 3)}, InputError, "shape"),

@@ -125,6 +125,20 @@ def test_pictures_prepared_in_another_way_are_told_of(pictured, made):
         assert note.endswith("ex.read_image does that")
 
 
+@pytest.mark.parametrize(("layer", "count"), [("2", 1), ("1", 0), ("0", 0)])
+def test_maps_of_a_layer_of_one_place_are_told_of(tmp_path, layer, count):
+    torch.manual_seed(0)
+    head = (torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), *head).eval()
+    x = np.random.default_rng(0).random((2, 1, 6, 6), np.float32)
+    with ov.load(ov.convert(model, tmp_path / "m.onnx", example=x, quiet=True), providers="cpu") as explainer:
+        notes = explainer.grad_cam(x, 0, layer=layer).notes
+        assert explainer.gradient(x, 0, layer=layer).notes == ()
+    assert [note for note in notes if "one place in space, so the map is the same everywhere" in note] == [
+        f"layer {layer!r} has one place in space, so the map is the same everywhere: take a layer before pooling"
+    ] * count
+
+
 def test_pictures_noise_and_plain_colours_are_nothing_to_tell(pictured):
     """Read pictures, black and white ones, noise of the same size."""
     for pixels in (0, 255, 7):

@@ -304,7 +304,11 @@ REFUSED = {
         UnsupportedOperatorError,
         "Blur of 'y' of the operator set 'ai.onnx'",
     ),
-    "undefined value": ("g (float[N, 3] x) => (float[N, 3] y) { y = Relu(z) }", FileFormatError, "damaged: Relu '' reads 'z'"),
+    "undefined value": (
+        "g (float[N, 3] x) => (float[N, 3] y) { y = Relu(z) }",
+        FileFormatError,
+        "damaged: Relu '' reads 'z'",
+    ),
     "no inputs": ("g () => (float[1] y) { y = Constant<value_floats = [1.0]>() }", UnsupportedModelError, "no inputs"),
     "sequence input": (
         "g (seq(float[N]) x) => (float[N] y) { y = ConcatFromSequence<axis = 0>(x) }",

@@ -31,6 +31,11 @@ class Outcome:
         return self.verdict in {"right", "refused"}
 
 
+def environment() -> dict[str, str]:
+    """Of a process that imports what this one does, on one thread."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
 class Watched:
     """A child that is started again when it is lost."""
 
@@ -44,10 +49,9 @@ class Watched:
         self._stop()
 
     def _start(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self.child = subprocess.Popen(
             [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=environment, text=True, bufsize=1,
+            env=environment(), text=True, bufsize=1,
         )  # fmt: skip
 
     def _stop(self) -> int:

@@ -114,7 +114,7 @@ REFUSALS = {
     "layer without weights": ({"layers": ["features.1"]}, LayerError, "has no weights of its own"),
     "no layers": ({"layers": []}, OptionError, "expected a list of names"),
     "less than one layer": ({"layers": 0}, OptionError, "a positive number"),
-    "one name": ({"layers": "head"}, OptionError, "expected a list of names"),
+    "one name": ({"layers": "head"}, LayerError, "layers='head'"),
     "unknown order": ({"orders": ["backwards"]}, OptionError, "expected some of cascading, independent"),
     "no order": ({"orders": []}, OptionError, "expected some of cascading, independent"),
 }
