@@ -1,4 +1,4 @@
-# make setup | test | lint | demo | page | bench | clean      (needs Python 3.11 or later, nothing else)
+# make setup | test | lint | demo | page | bench | fuzz | clean      (needs Python 3.11 or later, nothing else)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -27,7 +27,7 @@ $(VENV)/installed: pyproject.toml tests/constraints.txt Makefile
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(DATA) $(PEERS)
 	touch $@
 
-.PHONY: setup test lint demo page bench clean
+.PHONY: setup test lint demo page bench fuzz clean
 setup: $(VENV)/installed
 
 test: setup
@@ -53,6 +53,9 @@ $(TRAINING)/installed: tests/constraints.txt
 bench: setup $(TRAINING)/installed
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(RIVALS)
 	$(BIN)/python -m benchmarks --training $(TRAINING)/bin/python $(ARGS)
+
+fuzz: setup
+	$(BIN)/python -m tests.hostile.fuzz --seconds 600 $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(TRAINING) demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

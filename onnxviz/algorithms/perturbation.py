@@ -13,7 +13,7 @@ from onnxviz.algorithms.cam import Grid, input_like
 from onnxviz.algorithms.question import Question
 from onnxviz.algorithms.sampling import baseline_like, blocks, is_whole
 from onnxviz.algorithms.site import Site, site_of
-from onnxviz.engine.core import Attribution
+from onnxviz.engine.asked import Attribution
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.targets import Target
 from onnxviz.errors import LayerError, OptionError

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxviz.engine.core import Attribution, Engine, Head
+from onnxviz.engine.asked import Attribution, Head
+from onnxviz.engine.core import Engine
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.layers import LayerTable

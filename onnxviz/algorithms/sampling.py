@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from onnxviz.algorithms.gradients import BACKWARD
 from onnxviz.algorithms.question import Question, roles
-from onnxviz.engine.core import Head
+from onnxviz.engine.asked import Head
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import array, as_feeds
 from onnxviz.engine.session import available_cores

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxviz.engine.core import RESULT, Asked, Attribution, Engine, Head
+from onnxviz.engine.asked import RESULT, Asked, Attribution, Head
+from onnxviz.engine.core import Engine
 from onnxviz.engine.inputs import named
 from onnxviz.engine.session import CUDA, runtime, runtime_errors
 from onnxviz.engine.targets import SCORE, TOP, Of, resolve

@@ -15,6 +15,7 @@ import onnx
 
 from onnxviz import limits
 from onnxviz.bundle import Bundle
+from onnxviz.engine.asked import RESULT, WEIGHTS, Asked, Attribution, Head
 from onnxviz.engine.cache import Prepared, SessionCache
 from onnxviz.engine.chunks import Chunk, Chunks, check_batch_size, joined
 from onnxviz.engine.cut import Graph, Sketch, cut
@@ -30,81 +31,14 @@ from onnxviz.engine.session import (
     runtime,
     runtime_errors,
 )
-from onnxviz.engine.targets import SCORE, TOP, Of, Target, add_seed, resolve
+from onnxviz.engine.targets import SCORE, TOP, Of, add_seed
 from onnxviz.errors import OnnxvizWarning, OptionError, OutOfMemoryError, ProviderError
 from onnxviz.manifest import Output, grad_name, seed_name
 from onnxviz.source import Array, Feeds
 
-RESULT, WEIGHTS = "head/result", "head/weights"
 Answer = TypeVar("Answer")
 Run = Callable[[Hashable, Callable[[], Sketch], Mapping[str, Any]], dict[str, Any]]
 """Runs a graph: see :meth:`Engine.iterate`."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """What is computed from tensors of the graph, in the graph, so that only its result leaves the device.
-
-    Attributes:
-        key: tells heads apart; equal keys share a session.
-        reads: values of the graph (layers, gradients) that it is computed from.
-        build: appends nodes to the sketch and returns the name of the result, batch on axis 0.
-    """
-
-    key: Hashable
-    reads: tuple[str, ...]
-    build: Callable[[Sketch], str]
-
-    @property
-    def at(self) -> str:
-        """The value towards which the gradient goes that is read."""
-        return self.reads[-1].removeprefix(grad_name(""))
-
-    def weighted(self) -> Head:
-        """The head that gives sums of its results over the samples, by the weights (R, N) that the caller feeds."""
-
-        def build(sketch: Sketch) -> str:
-            result = self.build(sketch)
-            weights = sketch.input(WEIGHTS, onnx.TensorProto.FLOAT, None)
-            flat = sketch.add("Cast", sketch.add("Flatten", result, axis=1), to=onnx.TensorProto.FLOAT)
-            first, rest = sketch.add("Shape", weights, end=1), sketch.add("Shape", result, start=1)
-            shape = sketch.add("Concat", first, rest, axis=0)
-            return sketch.add("Reshape", sketch.add("MatMul", weights, flat), shape)
-
-        return Head((self.key, WEIGHTS), self.reads, build)
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What one question about one target gave: values with batch on axis 0, the target, its score, what was changed."""
-
-    values: Array
-    target: Array | None
-    score: Array
-    changes: Changes
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question about one target, with its head."""
-
-    target: Target
-    head: Head
-    output: Output
-    of: Of
-    overlay: str | None
-
-    @classmethod
-    def of_user(cls, target: Any, batch: int, head: Head, output: Output, of: Of, overlay: str | None) -> Asked:
-        """With the target as users give it, or one that is definite already."""
-        if not isinstance(target, Target):
-            target = resolve(target, output, batch, np.dtype(output.dtype))
-        return cls(target, head, output, of, overlay)
-
-    @property
-    def key(self) -> tuple[Hashable, ...]:
-        """Equal for questions that one session answers."""
-        return self.head.key, self.head.reads, self.output.name, self.of, self.overlay
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from onnxviz.arguments import checked, checked_methods
+from onnxviz.engine.deployment import Deployment
 from onnxviz.engine.methods import Methods
 from onnxviz.engine.session import Providers
 from onnxviz.engine.timing import Timing
 
 
 @checked_methods
-class Explainer(Methods, Timing):
+class Explainer(Methods, Deployment, Timing):
     """Explains the network in an explainable ONNX file, without the framework that it came from.
 
     Shared arguments of the methods:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from onnxviz.engine.core import RESULT
+from onnxviz.engine.asked import RESULT
 from onnxviz.engine.cut import Sketch, cut
 from onnxviz.errors import OptionError
 from onnxviz.export.plan import Architect, Plan

@@ -11,7 +11,8 @@ import numpy as np
 from onnxviz.algorithms.gradients import BACKWARD
 from onnxviz.algorithms.question import Question
 from onnxviz.algorithms.registry import METHODS, explain_by_name
-from onnxviz.engine.core import Asked, Engine, Head
+from onnxviz.engine.asked import Asked, Head
+from onnxviz.engine.core import Engine
 from onnxviz.engine.cut import Sketch, cut
 from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.optimizations import chosen
