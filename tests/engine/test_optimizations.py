@@ -186,7 +186,7 @@ def test_several_targets_are_fast_too(converted, monkeypatch):
 
 
 @pytest.mark.parametrize(("optimize", "message"), [
-    ("pool_winners", r"expected True, False or a list, \['pool_winners'\]"),
+    ("pool_winners", "optimize='pool_winners': expected True or False or a sequence"),
     (["pool_winner"], "no 'pool_winner'; did you mean 'pool_winners'"),
 ])  # fmt: skip
 def test_unknown_names_are_refused(cnn, optimize, message):

@@ -51,8 +51,6 @@ def chosen(optimize: bool | Sequence[str], *, plain: bool) -> tuple[Optimization
     """
     if isinstance(optimize, bool):
         optimize = NAMES if optimize else ()
-    if isinstance(optimize, str):
-        raise OptionError(f"optimize={optimize!r}: expected True, False or a list, [{optimize!r}]")
     for name in optimize:
         if name not in NAMES:
             raise OptionError(f"optimize: there is no {name!r}{nearest(str(name), NAMES)} Known: {', '.join(NAMES)}")
