@@ -137,8 +137,9 @@ class Chunks:
         most, each = min(self.most(feeds, batch), self.limit or batch), self._bytes(feeds)
         if self.cores is None or batch < cores or each * batch < WORTH_SPREADING:
             return Plan(most)
-        some = round((CACHE_BYTES + self._graph.bundle.weight_bytes) / each)
-        return Plan(max(1, min(most, some, -(-batch // cores))), cores)
+        some = max(1, round((CACHE_BYTES + self._graph.bundle.weight_bytes) / each))
+        rounds = max(1, round(batch / (cores * some)))  # all cores are done at the same time
+        return Plan(min(most, -(-batch // (cores * rounds))), cores)
 
     def cut(self, feeds: Feeds, batch: int, size: int) -> Iterator[Chunk]:
         """The feeds in runs of ``size`` samples; InputError where something in the network is empty for them."""

@@ -232,6 +232,7 @@ def test_how_samples_are_spread(cnn, monkeypatch):
     assert plan({"image": cnn.x(2)}, 2) == chunks.Plan(2)  # fewer samples than cores
     assert plan({"image": cnn.x(7)}, 7) == chunks.Plan(3, 3)
     monkeypatch.setattr(chunks, "CACHE_BYTES", 2 * each - ov.load(cnn.path).memory()["weights"])
-    assert plan({"image": cnn.x(7)}, 7) == chunks.Plan(2, 3)
+    assert plan({"image": cnn.x(12)}, 12) == chunks.Plan(2, 3)
+    assert plan({"image": cnn.x(7)}, 7) == chunks.Plan(3, 3)  # rather one round of a few more than a second, half empty
     monkeypatch.setattr(chunks, "CHUNK_BYTES", each)
     assert plan({"image": cnn.x(7)}, 7) == chunks.Plan(1, 3)
