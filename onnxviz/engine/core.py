@@ -362,10 +362,6 @@ class Engine:
         results = binding.get_outputs()
         return list(results) if keep else [r.numpy() for r in results]
 
-    def is_batched(self, name: str) -> bool:
-        """Whether axis 0 of an input counts samples."""
-        return self.chunks.is_batched(name)
-
     # ----- life -----
 
     def memory(self) -> dict[str, int]:
