@@ -148,9 +148,8 @@ class Chunks:
         for start in range(0, batch, size):
             keep = min(size, batch - start)
             chunk = Chunk({}, start, keep, static or keep)
-            yield Chunk(
-                {n: chunk.rows(x) if n in self._batched else x for n, x in feeds.items()}, start, keep, chunk.size
-            )
+            chunk.feeds.update({n: chunk.rows(x) if n in self._batched else x for n, x in feeds.items()})
+            yield chunk
 
     def _bytes(self, feeds: Feeds) -> float:
         """What the values of one sample take, forward and backward."""

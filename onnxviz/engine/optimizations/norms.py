@@ -23,7 +23,7 @@ def in_weights(sketch: Sketch) -> None:
     nodes: list[onnx.NodeProto] = []
     for node in sketch.backward:
         factors = _scale(sketch, node)
-        if factors and _only_reader(node.output[0], readers) is not None:
+        if factors and _goes_to_one(node.output[0], readers):
             scaled[node.output[0]] = factors
             continue
         if (node.domain, node.op_type) == CONV_GRAD and node.input[0] in scaled:
@@ -55,12 +55,10 @@ def _scale(sketch: Sketch, node: onnx.NodeProto) -> tuple[str, str] | None:
     return dy, scale
 
 
-def _only_reader(name: str, readers: dict[str, list[onnx.NodeProto]]) -> onnx.NodeProto | None:
-    """Who alone reads a value, as the gradient that a convolution gets; None where that is not so."""
-    if len(readers[name]) != 1:
-        return None
-    (reader,) = readers[name]
-    return reader if (reader.domain, reader.op_type) == CONV_GRAD and reader.input[0] == name else None
+def _goes_to_one(name: str, readers: dict[str, list[onnx.NodeProto]]) -> bool:
+    """Whether a value is read by the gradient of one convolution, as what it passes back, and by nobody else."""
+    found = readers[name]
+    return len(found) == 1 and (found[0].domain, found[0].op_type) == CONV_GRAD and found[0].input[0] == name
 
 
 def _rank(node: onnx.NodeProto) -> int:

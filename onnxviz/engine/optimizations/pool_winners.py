@@ -82,7 +82,9 @@ def _windows(sketch: Sketch, node: onnx.NodeProto, pooled: Mapping[str, str]) ->
     x, y = (sketch.graph.sizes(name) for name in (node.input[1], pooled.get(node.input[1], node.input[0])))
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     kernel, strides, pads = given["kernel_shape"], given["strides"], given["pads"]
-    if y is None or x is None or len(x) != 3 or {*given["dilations"]} != {1} or np.prod(kernel) > MOST_PLACES:
+    if y is None or x is None or len(x) != 3 or {*given["dilations"]} != {1}:
+        return None
+    if not 1 < np.prod(kernel) <= MOST_PLACES:
         return None
     if x[0] % BLOCK or np.prod(x[1:]) >= 2**24:  # places are numbered in float32
         return None
@@ -132,8 +134,6 @@ def _winners(add: Add, x: str, y: str | None, windows: Windows, *, padded: bool)
     for place in places[:-1]:  # where all others lost, the last one won
         value = add("Conv", x, windows.picking(*place), group=windows.channels, **shape)
         lost.append(add("HardSigmoid", add("Add", value, y), alpha=STEEP, beta=0.0))
-    if not lost:
-        return add("Cast", add("Add", add("Mul", y, np.float32(0)), windows.first), to=onnx.TensorProto.INT64)
     so_far = list(accumulate(lost, lambda a, b: add("Mul", a, b)))
     columns, skipped = windows.kernel[1], windows.image[1] - windows.kernel[1]
     number = reduce(lambda a, b: add("Add", a, b), so_far)
