@@ -20,7 +20,7 @@ from onnxviz.gradient.tape import Ops
 from onnxviz.gradient.training_ops import TrainingOps
 from onnxviz.graph import axes, composites, layout, lean, normalise, pads, probe, taps
 from onnxviz.graph.channels_first import to_last
-from onnxviz.manifest import IR_VERSION, OPSET, Axes, Input, Layer, Manifest, Output, grad_name, seed_name
+from onnxviz.manifest import IR_VERSION, OF_GRADIENT, OPSET, Axes, Input, Layer, Manifest, Output, grad_name, seed_name
 from onnxviz.source import BATCH, Feeds, Source, Tap
 
 GradientChoice = bool | Literal["available"]
@@ -207,7 +207,7 @@ def _zeros(shape: list[int], like: ir.Value) -> Any:
 
 def _renamed(symbol: str | None) -> str | None:
     """Another name for a size of a gradient: with the inputs' symbols onnxruntime would share buffers wrongly."""
-    return re.sub(r"[A-Za-z_]\w*", r"\g<0>_of_gradient", symbol) if symbol else None
+    return re.sub(r"[A-Za-z_]\w*", rf"\g<0>{OF_GRADIENT}", symbol) if symbol else None
 
 
 def _head(name: str, value: ir.Value) -> _Head:

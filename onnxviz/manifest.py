@@ -35,6 +35,9 @@ def seed_name(output: str) -> str:
     """The input that takes the cotangent of an output's logits."""
     return f"seed/{output}"
 
+OF_GRADIENT = "_of_gradient"
+"""What symbols of gradients' sizes end in: a file's seed has a batch of its own by default."""
+
 
 def grad_name(value: str) -> str:
     """The output that gives the gradient with respect to a layer's value or an input."""

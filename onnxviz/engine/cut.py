@@ -11,7 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxviz.bundle import Bundle
-from onnxviz.manifest import IR_VERSION, PROJECT_DOMAIN
+from onnxviz.manifest import IR_VERSION, OF_GRADIENT, PROJECT_DOMAIN
 from onnxviz.source import Array
 
 
@@ -79,7 +79,11 @@ class Sketch:
     inputs: dict[str, onnx.ValueInfoProto] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
+    functions: list[onnx.FunctionProto] = field(default_factory=list)
     count: int = 0
+
+    def __post_init__(self) -> None:
+        self.functions = self.functions or list(self.graph.bundle.skeleton.functions)
 
     def add(
         self, op_type: str, *inputs: str | Array, into: list[onnx.NodeProto] | None = None, **attributes: Any
@@ -121,10 +125,31 @@ class Sketch:
             list(self.inputs.values()),
             [onnx.ValueInfoProto(name=name) for name in self.outputs],
             [*(t for name, t in self.graph.initializers.items() if name in read - made), *self.constants],
+            value_info=self._shapes(nodes),
         )
         used = {(node.domain, node.op_type) for node in nodes}
-        functions = [f for f in skeleton.functions if (f.domain, f.name) in used or f.domain == PROJECT_DOMAIN]
+        functions = [f for f in self.functions if (f.domain, f.name) in used or f.domain == PROJECT_DOMAIN]
         return helper.make_model(proto, opset_imports=skeleton.opset_import, functions=functions, ir_version=IR_VERSION)
+
+    def _shapes(self, nodes: Iterable[onnx.NodeProto]) -> list[onnx.ValueInfoProto]:
+        """The values' shapes, as the file states them, but for one thing: gradients have the batch of their values.
+
+        In the file the two may differ, since a seed has a default. Where onnxruntime knows that they do not, it keeps
+        sums and products of both in the layout of its convolutions. What it infers of pools that round up contradicts
+        what they compute, so in a graph with one of these it is told nothing.
+        """
+        if any(a.name == "ceil_mode" and a.i for node in nodes for a in node.attribute):
+            return []
+        made = {name for node in nodes for name in node.output}
+        shapes = []
+        for name in sorted(made & self.graph.info.keys()):
+            info = onnx.ValueInfoProto()
+            info.CopyFrom(self.graph.info[name])
+            for dim in info.type.tensor_type.shape.dim:
+                if dim.dim_param:
+                    dim.dim_param = dim.dim_param.replace(OF_GRADIENT, "")
+            shapes.append(info)
+        return shapes
 
 
 def cut(graph: Graph, values: Iterable[str], *, given: Collection[str] = (), live: Collection[str] = ()) -> Sketch:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onnxviz.engine.cut import Sketch
-from onnxviz.engine.optimizations import masks, norms, pool_winners
+from onnxviz.engine.optimizations import blocks, crops, masks, norms, pool_winners, splits
 from onnxviz.errors import OptionError, nearest
 
 SPREAD_SAMPLES = "spread_samples"
@@ -29,11 +29,13 @@ class Optimization:
 
 OPTIMIZATIONS = (
     Optimization(SPREAD_SAMPLES, lambda _: None),
+    Optimization("splits_in_weights", splits.in_weights, everywhere=True),
     Optimization("masks_before_splits", masks.before_splits, everywhere=True),
     Optimization("masks_before_pools", masks.before_pools, everywhere=True),
+    Optimization("crops_in_convolutions", crops.in_convolutions, everywhere=True),
     Optimization("norms_in_weights", norms.in_weights, everywhere=True),
     Optimization("pool_winners", pool_winners.rewrite),
-    Optimization("masks_in_blocks", masks.in_blocks),
+    Optimization("masks_in_blocks", blocks.masks),
 )
 
 NAMES = tuple(one.name for one in OPTIMIZATIONS)

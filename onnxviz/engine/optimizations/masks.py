@@ -1,4 +1,4 @@
-"""The masks of ReLU, computed in the layout of onnxruntime's convolutions, and where they are smallest."""
+"""The masks of ReLU, computed where they are smallest."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from onnx import helper
 from onnxviz.engine.cut import Sketch, reads
 from onnxviz.manifest import PROJECT_DOMAIN
 
-STEEP = 3e38
-"""The slope of a HardSigmoid that is a step from 0 to 1: finite, so that 0 stays 0."""
-
 MICROSOFT = "com.microsoft"
-RELU_GRAD, MAX_POOL_GRAD = (MICROSOFT, "ReluGrad"), (PROJECT_DOMAIN, "MaxPoolGrad")
+CONV_GRAD, RELU_GRAD, MAX_POOL_GRAD = (MICROSOFT, "ConvGrad"), (MICROSOFT, "ReluGrad"), (PROJECT_DOMAIN, "MaxPoolGrad")
 
 
 def before_splits(sketch: Sketch) -> None:
@@ -27,7 +24,7 @@ def before_splits(sketch: Sketch) -> None:
     for node in sketch.backward:
         masks = _masks(node.output, readers) if node.op_type == "Split" else []
         whole = joined.get(tuple(mask.input[1] for mask in masks)) if masks else None
-        if whole is not None and _axis(whole) == _axis(node):
+        if whole is not None and axis_of(whole) == axis_of(node):
             masked = _mask(masks[0], node.input[0], whole.output[0], f"{node.name}/masked")
             same |= {mask.output[0]: mask.input[0] for mask in masks}
             nodes += [masked, _of(node, masked.output[0])]
@@ -54,20 +51,6 @@ def before_pools(sketch: Sketch) -> None:
             nodes += [masked, _of(node, masked.output[0])]
         else:
             nodes.append(_copied(node, same))
-    sketch.backward[:] = nodes
-
-
-def in_blocks(sketch: Sketch) -> None:
-    """dy where y > 0, as dy times a step of y: both are computed as the convolutions' values lie, without a copy.
-
-    It differs from a choice where dy is infinite, and for y below 3e-39.
-    """
-    nodes: list[onnx.NodeProto] = []
-    for node in sketch.backward:
-        if (node.domain, node.op_type) == RELU_GRAD and len(sketch.graph.sizes(node.input[1]) or ()) == 3:
-            step = sketch.add("HardSigmoid", node.input[1], into=nodes, alpha=STEEP, beta=0.0)
-            node = helper.make_node("Mul", [node.input[0], step], node.output, name=node.name)  # noqa: PLW2901
-        nodes.append(node)
     sketch.backward[:] = nodes
 
 
@@ -116,5 +99,6 @@ def _of(node: onnx.NodeProto, name: str) -> onnx.NodeProto:
     return changed
 
 
-def _axis(node: onnx.NodeProto) -> int:
+def axis_of(node: onnx.NodeProto) -> int:
+    """Along which a Concat or Split works."""
     return next((int(a.i) for a in node.attribute if a.name == "axis"), 0)

@@ -7,9 +7,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from onnxviz.engine.cut import Sketch
-from onnxviz.engine.optimizations.masks import MICROSOFT, readers_of
-
-CONV_GRAD = (MICROSOFT, "ConvGrad")
+from onnxviz.engine.optimizations.masks import CONV_GRAD, readers_of
 
 
 def in_weights(sketch: Sketch) -> None:

@@ -19,11 +19,9 @@ import onnx
 from onnx import helper
 
 from onnxviz.engine.cut import Sketch
-from onnxviz.engine.optimizations.masks import MAX_POOL_GRAD, RELU_GRAD, STEEP
+from onnxviz.engine.optimizations.blocks import BLOCK, STEEP
+from onnxviz.engine.optimizations.masks import MAX_POOL_GRAD, RELU_GRAD
 from onnxviz.source import Array
-
-BLOCK = 16
-"""Channels that convolutions keep together at most; of a number that is no multiple, grouped ones are slow."""
 
 MOST_PLACES = 49
 """Of a window: the graph grows with each."""
