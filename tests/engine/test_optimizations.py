@@ -32,6 +32,20 @@ class Pooled(nn.Module):
         return self.head(self.pool(self.before(self.stem(image)))).mean((2, 3))
 
 
+class Pools(nn.Module):
+    """A class for each pool of what a layer gives."""
+
+    def __init__(self, pools: dict[str, dict[str, object]]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.pools = nn.ModuleList(nn.MaxPool2d(**pool) for pool in pools.values())
+        self.heads = nn.ModuleList(nn.Conv2d(16, 1, 1) for _ in pools)
+
+    def forward(self, image):
+        x = self.stem(image).relu()
+        return torch.cat([head(pool(x)).mean((2, 3)) for pool, head in zip(self.pools, self.heads, strict=True)], 1)
+
+
 class Fire(nn.Module):
     """Two branches, each with its ReLU, joined and pooled."""
 
@@ -85,12 +99,16 @@ POOLS = {
     if pads <= min(kernel if isinstance(kernel, tuple) else (kernel,)) // 2
 }  # fmt: skip
 BEFORE = {"ReLU": nn.ReLU(), "nothing": nn.Identity(), "Tanh": nn.Tanh(), "ReLU6": nn.ReLU6()}
-NETWORKS = {f"{size}": (lambda p=pool: Pooled(nn.ReLU(), 16, **p)) for size, pool in POOLS.items()}
-NETWORKS |= {
+NETWORKS = {
     f"behind {name}": (lambda b=before: Pooled(b, 32, kernel_size=3, stride=2, padding=1))
     for name, before in BEFORE.items()
 }
-NETWORKS |= {"24 channels": lambda: Pooled(nn.ReLU(), 24, kernel_size=3, stride=2), "joined": Fire, "read twice": Twice}
+NETWORKS |= {
+    "pools": lambda: Pools(POOLS),
+    "24 channels": lambda: Pooled(nn.ReLU(), 24, kernel_size=3, stride=2),
+    "joined": Fire,
+    "read twice": Twice,
+}
 
 SHOT = normal(2, 3, 13, 14, seed=5)
 IMAGES = {"noise": SHOT, "flat": np.full_like(SHOT, 0.5), "large": 1e4 * SHOT, "small": 1e-4 * SHOT}
@@ -115,10 +133,16 @@ def converted(tmp_path_factory):
     return get
 
 
-def gradient(model: nn.Module, image: np.ndarray) -> np.ndarray:
+def gradient(model: nn.Module, image: np.ndarray, target: int = 1) -> np.ndarray:
     x = torch.tensor(image, requires_grad=True)
-    (found,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
+    (found,) = torch.autograd.grad(model(x)[:, target].sum(), x)
     return found.numpy()
+
+
+def compare(model, plain, fast, image, target=1):
+    expected = plain.gradient(image, target).values
+    assert np.array_equal(fast.gradient(image, target).values, expected)
+    assert_close(expected, gradient(model, image, target))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -126,13 +150,29 @@ def test_all_of_them_leave_the_gradient_as_it_is(converted, network):
     model, path = converted(network)
     plain, fast = (ov.load(path, providers="cpu", optimize=optimize) for optimize in (False, True))
     for image in IMAGES.values() if network not in SATURATED else [SHOT]:
-        expected = plain.gradient(image, 1).values
-        assert np.array_equal(fast.gradient(image, 1).values, expected)
-        assert_close(expected, gradient(model, image))
+        compare(model, plain, fast, image)
+
+
+@pytest.fixture(scope="module")
+def pools(converted):
+    model, path = converted("pools")
+    return model, *(ov.load(path, providers="cpu", optimize=optimize) for optimize in (False, True))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("image", IMAGES)
+def test_every_pool(pools, pool, image):
+    compare(*pools, IMAGES[image], list(POOLS).index(pool))
+
+
+def test_each_that_can_be_is_computed_by_its_winners(converted, monkeypatch):
+    """Ceil mode with pads is not."""
+    counted = operators(converted("pools")[1], monkeypatch, optimize=True)
+    assert counted["ScatterElements"] == sum(not (p["ceil_mode"] and p["padding"]) for p in POOLS.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("network", ["joined", "read twice", "behind ReLU", "3, stride 2, pads 1, ceil"])
+@pytest.mark.parametrize("network", ["joined", "read twice", "behind ReLU", "24 channels"])
 @pytest.mark.parametrize("method", ["saliency", "guided_backprop", "deconvnet", "grad_cam"])
 def test_each_of_them_alone_leaves_methods_as_they_are(converted, network, name, method):
     _, path = converted(network)

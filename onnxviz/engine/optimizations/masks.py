@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import onnx
 from onnx import helper
@@ -39,12 +39,12 @@ def before_pools(sketch: Sketch) -> None:
     A window's winner is positive where its largest value is. So few windows are masked instead of many pixels.
     """
     readers = readers_of(sketch)
-    pooled = {node.input[0]: node.output[0] for node in sketch.forward if node.op_type == "MaxPool"}
+    pooled = pooled_values(sketch)
     nodes: list[onnx.NodeProto] = []
     same: dict[str, str] = {}
     for node in sketch.backward:
         masks = _masks(node.output, readers) if (node.domain, node.op_type) == MAX_POOL_GRAD else []
-        y = pooled.get(node.input[1]) if masks and masks[0].input[1] == node.input[1] else None
+        y = pooled.get(window_of(node, node.input[1])) if masks and masks[0].input[1] == node.input[1] else None
         if y is not None:
             masked = _mask(masks[0], node.input[0], y, f"{node.name}/masked")
             same[masks[0].output[0]] = node.output[0]
@@ -52,6 +52,19 @@ def before_pools(sketch: Sketch) -> None:
         else:
             nodes.append(_copied(node, same))
     sketch.backward[:] = nodes
+
+
+def pooled_values(sketch: Sketch) -> dict[Hashable, str]:
+    """What max pools give, by their windows: several may read one value."""
+    return {window_of(node, node.input[0]): node.output[0] for node in sketch.forward if node.op_type == "MaxPool"}
+
+
+def window_of(node: onnx.NodeProto, x: str) -> Hashable:
+    """What tells a max pool of x, or its gradient, from others."""
+    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    ones, zeros = ([n] * len(given["kernel_shape"]) for n in (1, 0))
+    defaults = {"strides": ones, "dilations": ones, "pads": zeros * 2, "ceil_mode": 0}
+    return x, *given["kernel_shape"], *(str(given.get(name, default)) for name, default in defaults.items())
 
 
 def readers_of(sketch: Sketch) -> dict[str, list[onnx.NodeProto]]:

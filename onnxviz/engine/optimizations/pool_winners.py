@@ -9,7 +9,7 @@ first place that did. All of it is exact, ties included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate, product
@@ -20,7 +20,7 @@ from onnx import helper
 
 from onnxviz.engine.cut import Sketch
 from onnxviz.engine.optimizations.blocks import BLOCK, STEEP
-from onnxviz.engine.optimizations.masks import MAX_POOL_GRAD, RELU_GRAD
+from onnxviz.engine.optimizations.masks import MAX_POOL_GRAD, RELU_GRAD, pooled_values, window_of
 from onnxviz.source import Array
 
 MOST_PLACES = 49
@@ -64,20 +64,22 @@ class Windows:
 
 def rewrite(sketch: Sketch) -> None:
     """Replace the gradients of max pools whose sizes are known and whose channels fill blocks."""
-    pooled = {node.input[0]: node.output[0] for node in sketch.forward if node.op_type == "MaxPool"}
+    pooled = pooled_values(sketch)
     nodes: list[onnx.NodeProto] = []
     for node in sketch.backward:
-        windows = _windows(sketch, node, pooled) if (node.domain, node.op_type) == MAX_POOL_GRAD else None
+        is_pool = (node.domain, node.op_type) == MAX_POOL_GRAD
+        y = pooled.get(window_of(node, node.input[1])) if is_pool else None
+        windows = _windows(sketch, node, y) if is_pool else None
         if windows is None:
             nodes.append(node)
         else:
-            _replace(sketch, node, windows, pooled, nodes)
+            _replace(sketch, node, windows, y, nodes)
     sketch.backward[:] = nodes
 
 
-def _windows(sketch: Sketch, node: onnx.NodeProto, pooled: Mapping[str, str]) -> Windows | None:
+def _windows(sketch: Sketch, node: onnx.NodeProto, largest: str | None) -> Windows | None:
     """None where the node stays as it is."""
-    x, y = (sketch.graph.sizes(name) for name in (node.input[1], pooled.get(node.input[1], node.input[0])))
+    x, y = (sketch.graph.sizes(name) for name in (node.input[1], largest or node.input[0]))
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     kernel, strides, pads = given["kernel_shape"], given["strides"], given["pads"]
     if y is None or x is None or len(x) != 3 or {*given["dilations"]} != {1}:
@@ -92,7 +94,7 @@ def _windows(sketch: Sketch, node: onnx.NodeProto, pooled: Mapping[str, str]) ->
 
 
 def _replace(
-    sketch: Sketch, node: onnx.NodeProto, windows: Windows, pooled: Mapping[str, str], into: list[onnx.NodeProto]
+    sketch: Sketch, node: onnx.NodeProto, windows: Windows, largest: str | None, into: list[onnx.NodeProto]
 ) -> None:
     """dy goes to the winners; where windows overlap it adds up."""
 
@@ -102,10 +104,8 @@ def _replace(
     dy, x = node.input
     channels, pixels, rows = np.array([windows.channels]), np.array([np.prod(windows.image)]), np.array([0, 0, -1])
     # Where a ReLU's mask stands before the pool nothing is negative, and where all is 0 nothing is passed back.
-    positive = any(
-        (n.domain, n.op_type) == RELU_GRAD and n.output[0] == dy and n.input[1] == pooled.get(x) for n in into
-    )
-    winners = add("Reshape", _winners(add, x, pooled.get(x), windows, padded=not positive), rows)
+    positive = any((n.domain, n.op_type) == RELU_GRAD and n.output[0] == dy and n.input[1] == largest for n in into)
+    winners = add("Reshape", _winners(add, x, largest, windows, padded=not positive), rows)
     nothing = add("ConstantOfShape", add("Concat", add("Shape", dy, end=1), channels, pixels, axis=0))
     spread = add("ScatterElements", nothing, winners, add("Reshape", dy, rows), axis=2, reduction="add")
     shape = sketch.constant(np.array([0, 0, *windows.image]))
