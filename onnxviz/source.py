@@ -85,6 +85,7 @@ class Source:
         notes: sentences for the user about what was decided on the way (a batch kept static, a layer left out).
         caveats: sentences that belong to every result (quantised, computed in another precision).
         resized: the example at another size, where sizes are open; found out by running the graph.
+        classes: the names of the classes that the model itself knows.
     """
 
     model: ir.Model
@@ -97,6 +98,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     caveats: list[str] = field(default_factory=list)
     resized: dict[str, Array] = field(default_factory=dict)
+    classes: Sequence[str] | None = None
 
 
 def seeded(shape: Sequence[int], dtype: npt.DTypeLike = np.float32, *, seed: int = 0) -> Array:

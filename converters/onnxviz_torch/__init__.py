@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import nn
 
 from onnxviz.errors import InputError, UnsupportedModelError
 from onnxviz.source import Axes, OpenSizes, Source, Tap, open_axes, selected
-from onnxviz_torch import program
+from onnxviz_torch import processors, program
 from onnxviz_torch.export import export
 from onnxviz_torch.reference import TorchReference, as_array
 from onnxviz_torch.state import laid_open
@@ -29,6 +30,8 @@ def source(
     example: Example | None = None,
     layers: str | Sequence[str] | None = None,
     open_sizes: OpenSizes = None,
+    processor: Any = None,
+    trust_code: bool = False,
 ) -> Source:
     """The network in eval mode as an ONNX graph in which every layer's output is an output.
 
@@ -41,18 +44,24 @@ def source(
             parts of a module's output belong to its name.
         open_sizes: which sizes stay open, see :func:`onnxviz.source.open_axes`. A module declares none; what it could
             leave open are the axes behind the channels, of integers all behind the batch.
+        processor: of ``transformers``; makes the example of a module, where none is given.
+        trust_code: run Python code that a ``.pt2`` file contains.
 
     Raises:
         UnsupportedModelError: TorchScript, no model at all, or a network that ``torch.onnx.export`` cannot export.
         InputError: the example is missing or does not fit.
         LayerError: a name in ``layers`` that no computed layer has.
+        OptionError: a processor that makes nothing that the module takes.
     """
     if isinstance(model, str | PathLike):
-        model = program.load(model)
+        model = program.load(model, trust_code=trust_code)
+    made = example is None and processor is not None and isinstance(model, nn.Module)
+    if made:
+        example = processors.example(processor, model)
     with torch.inference_mode(mode=False), torch.no_grad():
         subject, inputs = _subject(model, example)
         with laid_open(subject.model):
-            outputs, computed = _rehearse(subject, inputs)
+            outputs, computed = _rehearse(subject, inputs, made=made)
             own = {tap: subject.names[module] for tap, module in computed.items()}
             taps = selected(layers, own, subject.names.values())
             (graph, values), notes = export(subject, inputs, taps, _opened(open_sizes, subject, inputs))
@@ -68,6 +77,7 @@ def source(
         reference=TorchReference(subject, tuple(taps)),
         notes=notes,
         caveats=list(subject.caveats),
+        classes=processors.class_names(subject.model),
     )
 
 
@@ -76,7 +86,10 @@ def _subject(model: object, example: Example | None) -> tuple[Subject, dict[str,
         return program.of_program(model, example)
     if isinstance(model, nn.Module):
         if example is None:
-            message = "a torch module does not declare the size of its inputs; give example=torch.randn(1, 3, 224, 224)"
+            message = (
+                "a torch module does not declare the size of its inputs; give example=torch.randn(1, 3, 224, 224), or "
+                "processor= of a model of transformers"
+            )
             raise InputError(message)
         return of_module(model, example)
     message = (
@@ -94,7 +107,9 @@ def _opened(wanted: OpenSizes, subject: Subject, inputs: Mapping[str, torch.Tens
     return open_axes(wanted, {}, {name: axes for name, axes in free.items() if axes})
 
 
-def _rehearse(subject: Subject, inputs: Mapping[str, torch.Tensor]) -> tuple[list[str], dict[str, nn.Module]]:
+def _rehearse(
+    subject: Subject, inputs: Mapping[str, torch.Tensor], *, made: bool
+) -> tuple[list[str], dict[str, nn.Module]]:
     """Names of the outputs, and the layers that one call computes, by their names and in their order."""
     with Recorder(subject.names) as recorder:
         try:
@@ -102,6 +117,8 @@ def _rehearse(subject: Subject, inputs: Mapping[str, torch.Tensor]) -> tuple[lis
         except MISFIT as error:
             shapes = ", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in inputs.items())
             message = f"the model cannot be called with the example ({shapes}): {type(error).__name__}: {error}"
+            if made:
+                message += "; processor= made the example: is it this model's? Else give example="
             raise InputError(message) from error
     if not outputs:
         message = "the model returns no float or integer tensor (looked for in tuples, lists and mappings)"

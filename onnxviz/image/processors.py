@@ -23,6 +23,39 @@ _OTHER = ("size_divisor", "keep_aspect_ratio", "max_pixels", "min_pixels", "patc
 """What changes pictures in a way that no ImageInput describes."""
 
 
+_PARTS = ("image_processor", "tokenizer", "feature_extractor")
+"""What a processor of several kinds of input consists of, pictures first."""
+
+
+def parts(processor: Any) -> list[Any]:
+    """A processor, or those that it consists of: for pictures, text or sound; pictures come first.
+
+    Args:
+        processor: an object of ``transformers``; or the dict of an image processor, or the path of its
+            ``preprocessor_config.json`` or of the folder with it.
+
+    Raises:
+        OptionError: it is no processor.
+    """
+    if isinstance(processor, str | os.PathLike | Mapping):
+        return [processor]
+    found = [part for name in _PARTS if (part := getattr(processor, name, None)) is not None] or [processor]
+    for part in found:
+        if not (is_for_pictures(part) or hasattr(part, "sampling_rate") or hasattr(part, "convert_tokens_to_ids")):
+            raise OptionError(
+                f"processor={processor!r}: expected an image processor, a tokenizer or a feature extractor of "
+                f"transformers, or the dict, file or folder of an image processor's configuration"
+            )
+    return found
+
+
+def is_for_pictures(part: Any) -> bool:
+    """Whether it prepares pictures; configurations are taken for those of image processors."""
+    if isinstance(part, str | os.PathLike | Mapping):
+        return True
+    return "pixel_values" in getattr(part, "model_input_names", ()) or hasattr(part, "image_mean")
+
+
 def fields_of(processor: Any) -> dict[str, Any]:
     """The fields of an :class:`onnxviz.ImageInput`; see :meth:`onnxviz.ImageInput.from_processor`.
 
@@ -30,6 +63,8 @@ def fields_of(processor: Any) -> dict[str, Any]:
     """
     config = _config(processor)
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    if "sampling_rate" in config:
+        raise OptionError(f"{kind} prepares sound, not pictures: its configuration alone does not do; pass the object")
     for name, value in config.items():
         if value and ((name.startswith("do_") and name not in _DONE | _NOTHING) or name in _OTHER):
             raise OptionError(f"the image processor {kind} has {name}={value!r}, which an ImageInput cannot describe")
@@ -41,8 +76,12 @@ def fields_of(processor: Any) -> dict[str, Any]:
     names = {number: name for name, number in INTERPOLATIONS.items()}
     if resample not in names:
         raise OptionError(f"the image processor {kind} has resample={resample!r}; known are {names}")
-    channels = {"channels": "BGR"} if config.get("do_flip_channel_order") else {}
-    return {"interpolation": names[resample], **channels, **_sizes(config, kind), **_normalisation(config, kind)}
+    normalisation = _normalisation(config, kind)
+    if len(normalisation["mean"]) == 1:
+        channels = {"channels": "L"}
+    else:
+        channels = {"channels": "BGR"} if config.get("do_flip_channel_order") else {}
+    return {"interpolation": names[resample], **channels, **_sizes(config, kind), **normalisation}
 
 
 def _config(processor: Any) -> Mapping[str, Any]:
@@ -51,13 +90,17 @@ def _config(processor: Any) -> Mapping[str, Any]:
     found = processor.to_dict() if hasattr(processor, "to_dict") else processor
     if isinstance(found, str | os.PathLike):
         path = Path(found)
-        path = path / "preprocessor_config.json" if path.is_dir() else path
+        if path.is_dir():
+            together = path / "processor_config.json"  # of one for pictures and more
+            path = together if together.exists() else path / "preprocessor_config.json"
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(f"cannot read the image processor {str(path)!r}: {error.strerror}") from error
         except ValueError as error:
             raise InputError(f"the image processor {str(path)!r} is no JSON: {error}") from error
+    if isinstance(found, Mapping) and isinstance(found.get("image_processor"), Mapping):
+        found = found["image_processor"]
     if not isinstance(found, Mapping):
         raise OptionError(f"an image processor is an object with to_dict(), its dict, or a path; got {processor!r}")
     return found
