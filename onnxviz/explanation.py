@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.arguments import checked
 from onnxviz.errors import FileFormatError, InputError, OptionError
+from onnxviz.files import read_arrays, write_arrays, writing
 from onnxviz.image import View, resize_linear
 from onnxviz.image.geometry import WHOLE
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from onnxviz.plot.figure import Figure
 
 Array = npt.NDArray[Any]
 
 ROLES = ("batch", "target", "channel", "spatial", None)
-SHOWN = 8
-"""How many samples, and slices of a volume, a plot shows at most."""
-NOTE_LETTERS = 18
-"""How many letters of a note fit into an inch below a plot."""
-PLOTTED = 1024
-"""How many pixels the longer side of a picture keeps at least in a plot, whose panels show fewer."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,6 +90,7 @@ class Explanation:
         """The indices of the spatial axes."""
         return tuple(i for i, role in enumerate(self.axes) if role == "spatial")
 
+    @checked
     def normalize(self, percentile: float | None = None) -> Self:
         """Each map divided by its largest absolute value: within 0 … 1, or −1 … 1 where there are negative values.
 
@@ -123,8 +117,9 @@ class Explanation:
             OptionError: ``size`` is not one positive number for each spatial axis (one number stands for all).
         """
         axes = self.spatial_axes
-        sizes = [size] * len(axes) if isinstance(size, int | np.integer) else list(size)
-        if len(sizes) != len(axes) or not all(isinstance(n, int | np.integer) and n > 0 for n in sizes):
+        listed = np.array(size, dtype=object)
+        sizes: list[Any] = listed.ravel().tolist() if listed.ndim else [size] * len(axes)
+        if len(sizes) != len(axes) or not all(isinstance(n, int | np.integer) and 0 < n < 2**31 for n in sizes):
             raise OptionError(f"size has a positive number for each of {len(axes)} spatial axes; got {size!r}")
         return replace(self, values=resize_linear(self.values, sizes, axes))
 
@@ -143,6 +138,7 @@ class Explanation:
                 values = np.expand_dims(values, position)
         return values
 
+    @checked
     def overlay(
         self,
         image: npt.ArrayLike | None = None,
@@ -183,6 +179,7 @@ class Explanation:
                 result[n, t][seen] = style.lay(values[seen], picture[seen])
         return result if "target" in self.axes else result[:, 0]
 
+    @checked
     def plot(self, image: npt.ArrayLike | None = None) -> Figure:
         """A matplotlib figure: a row for each of the first samples, a column for each target; the notes stand below.
 
@@ -196,14 +193,9 @@ class Explanation:
         """
         from onnxviz.plot import explanations
 
-        if image is None and self.image is not None:
-            image = self.image[:, :: (step := max(1, max(self.image.shape[1:3]) // PLOTTED)), ::step]
-        figure = explanations.plot(self, image, most=SHOWN)
-        if self.notes:
-            width = int(NOTE_LETTERS * figure.get_figwidth())
-            figure.supxlabel("\n".join(fill(note, width) for note in self.notes), fontsize=7)
-        return figure
+        return explanations.plot(self, image)
 
+    @checked
     def save(self, path: str | os.PathLike[str], image: npt.ArrayLike | None = None) -> None:
         """Write to a file: ``.npz`` holds all fields, for :meth:`load`; ``.png`` is :meth:`plot` (with ``image``).
 
@@ -214,26 +206,30 @@ class Explanation:
         if path.suffix == ".npz":
             arrays = {name: getattr(self, name) for name in ("values", "target", "score", "image")}
             others = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
-            present = {name: array for name, array in arrays.items() if array is not None}
-            np.savez_compressed(path, allow_pickle=False, **present, description=np.array(_to_json(others)))
+            write_arrays(path, arrays, description=_to_json(others))
         elif path.suffix == ".png":
-            path.write_bytes(_png(self.plot(image)))
+            picture = _png(self.plot(image))
+            with writing(path) as draft:
+                draft.write_bytes(picture)
         else:
-            raise OptionError(f"an explanation is saved as .npz (all fields) or .png (the plot); got {str(path)!r}")
+            raise OptionError(f"path={str(path)!r}: an explanation is saved as .npz (all fields) or .png (the plot)")
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """What :meth:`save` wrote to an ``.npz`` file; options come back as JSON has them (tuples as lists).
 
         Raises:
-            FileFormatError: the file is another one.
+            FileFormatError: the file is another one, or damaged.
+            FileAccessError: the system does not let it be read.
         """
-        with np.load(path, allow_pickle=False) as stored:
-            if "description" not in stored or "values" not in stored:
-                raise FileFormatError(f"{str(path)!r} holds no Explanation; it has {sorted(stored)}")
-            arrays = {name: stored[name] for name in stored.files}
-        description = json.loads(str(arrays.pop("description")))
-        return cls(**arrays, **description)
+        arrays, description = read_arrays(path, "description", "Explanation")
+        try:
+            found = cls.__new__(cls)
+            checked(cls.__init__)(found, **arrays, **description)
+        except (TypeError, ValueError) as error:
+            raise FileFormatError(f"{str(path)!r} holds no Explanation, or is damaged: {error}") from error
+        return found
 
     def __repr__(self) -> str:
         parts = [f"{self.method} {self.values.shape}"]
@@ -245,16 +241,13 @@ class Explanation:
         return f"<Explanation: {'; '.join([', '.join(parts), *self.notes])}>"
 
     def _repr_png_(self) -> bytes | None:
-        drawable = None not in self.axes and 1 <= len(self.spatial_axes) <= 3
-        return _png(self.plot()) if drawable else None
+        """The plot, for notebooks; what cannot be drawn prints as text."""
+        from onnxviz.plot import explanations
 
-    def _repr_html_(self) -> str:
-        text = f"<code>{html.escape(repr(self))}</code>"
-        picture = self._repr_png_()
-        if picture is None:
-            return text
-        return f'{text}<br><img src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+        drawable = None not in self.axes and 1 <= len(self.spatial_axes) <= 3 and self.values.size
+        return explanations.in_notebook(self)._repr_png_() if drawable else None
 
+    @checked
     def title(self, sample: int, target: int = 0) -> str:
         """The name of the class that a map explains, with its score, as far as they are known."""
         parts = []

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.arguments import as_array, checked
+from onnxviz.decoding import decoded
 from onnxviz.errors import FileFormatError, InputError, OptionError
+from onnxviz.files import read_arrays, write_arrays, writing
 from onnxviz.image import ImageInput, Pixels
 from onnxviz.manifest import Axes
 
@@ -58,6 +61,7 @@ class Maximization:
     def __len__(self) -> int:
         return len(self.images)
 
+    @checked
     def pixels(self, images: npt.ArrayLike | None = None, *, stretch: bool = False) -> Pixels:
         """RGB pixels (N, H, W, 3) of the images, or of others of this model, such as a snapshot.
 
@@ -67,11 +71,15 @@ class Maximization:
         Raises:
             InputError: the images have not two spatial axes and one or three channels.
         """
-        x = np.asarray(self.images if images is None else images, np.float32)
+        x = as_array(self.images if images is None else images, "images")
+        if x.dtype.kind not in "fiub":
+            raise InputError(f"images holds numbers; got an array of {x.dtype}")
+        x = x.astype(np.float32, copy=False)
         if self.image_input is not None:
             if not stretch:
                 return self.image_input.pixels(x)
             x = np.moveaxis(x, self.axes.channel or 0, -1) * self.image_input.std + self.image_input.mean
+            x = x.astype(np.float32)
             return _stretched(x[..., ::-1] if self.image_input.channels == "BGR" else x)
         if len(self.axes.spatial) != 2 or x.ndim not in (3, 4):
             raise InputError(f"images of shape {list(x.shape)} are no pictures: they have not two (known) spatial axes")
@@ -80,6 +88,7 @@ class Maximization:
             raise InputError(f"images with {x.shape[-1]} channels are no pictures: one or three can be shown")
         return _stretched(x)
 
+    @checked
     def plot(self, *, columns: int | None = None, stretch: bool = False) -> Figure:
         """A matplotlib figure of all images, with target and score: pictures, curves, or slices of volumes.
 
@@ -94,6 +103,7 @@ class Maximization:
 
         return plot(self, columns=columns, stretch=stretch)
 
+    @checked
     def gif(self, path: str | os.PathLike[str], *, seconds: float = 3.0) -> None:
         """Write the snapshots as an animation that repeats, the images of a batch side by side.
 
@@ -104,13 +114,17 @@ class Maximization:
         if self.snapshots is None or len(self.snapshots) < 2:
             raise OptionError("an animation needs snapshots: ask for them with snapshots=30, say")
         if Path(path).suffix != ".gif":
-            raise OptionError(f"an animation is a .gif; got {str(path)!r}")
+            raise OptionError(f"path={str(path)!r}: an animation is a .gif")
+        if not 0 < seconds <= 600:
+            raise OptionError(f"seconds={seconds!r}: an animation takes more than 0 and at most 600 seconds")
         from PIL import Image
 
         frames = [Image.fromarray(np.concatenate(self.pixels(one), axis=1)) for one in self.snapshots]
         step = round(1000 * seconds / len(frames))
-        frames[0].save(path, save_all=True, append_images=frames[1:], duration=step, loop=0)
+        with writing(path) as draft:
+            frames[0].save(draft, save_all=True, append_images=frames[1:], duration=step, loop=0)
 
+    @checked
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write to a file: ``.npz`` holds all fields, for :meth:`load`; ``.png`` is :meth:`plot`.
 
@@ -125,31 +139,36 @@ class Maximization:
                 "snapshot_steps": self.snapshot_steps, "provider": self.provider, "notes": self.notes,
                 "image_input": None if self.image_input is None else self.image_input.to_dict(),
             }  # fmt: skip
-            np.savez_compressed(path, allow_pickle=False, **arrays, maximization=np.array(json.dumps(others)))
+            write_arrays(path, arrays, maximization=json.dumps(others))
         elif path.suffix == ".png":
-            self.plot().savefig(path, dpi=110)
+            figure = self.plot()
+            with writing(path) as draft:
+                figure.savefig(draft, dpi=110)
         else:
-            raise OptionError(f"images are saved as .npz (all fields) or .png (the plot); got {str(path)!r}")
+            raise OptionError(f"path={str(path)!r}: images are saved as .npz (all fields) or .png (the plot)")
 
     @classmethod
+    @checked
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """What :meth:`save` wrote to an ``.npz`` file; options come back as JSON has them.
 
         Raises:
-            FileFormatError: the file is another one.
+            FileFormatError: the file is another one, or damaged.
+            FileAccessError: the system does not let it be read.
         """
-        with np.load(path, allow_pickle=False) as stored:
-            if "maximization" not in stored:
-                raise FileFormatError(f"{str(path)!r} holds no Maximization; it has {sorted(stored)}")
-            arrays = {name: stored[name] for name in stored.files}
-        others = json.loads(str(arrays.pop("maximization")))
-        axes, image = others.pop("axes"), others.pop("image_input")
-        others |= {name: tuple(others[name]) for name in ("targets", "snapshot_steps", "notes")}
-        return cls(
-            **arrays, **others, axes=Axes(axes["batch"], axes["channel"], tuple(axes["spatial"])),
-            image_input=None if image is None else ImageInput.from_dict(image),
-        )  # fmt: skip
+        arrays, others = read_arrays(path, "maximization", "Maximization")
+        try:
+            image = others.pop("image_input")
+            others |= {name: tuple(others[name]) for name in ("targets", "snapshot_steps", "notes")}
+            others |= {"axes": decoded(Axes, others["axes"])}
+            found = cls.__new__(cls)
+            given = None if image is None else ImageInput.from_dict(image)
+            checked(cls.__init__)(found, **arrays, **others, image_input=given)
+        except (TypeError, ValueError, KeyError, OptionError) as error:
+            raise FileFormatError(f"{str(path)!r} holds no Maximization, or is damaged: {error}") from error
+        return found
 
+    @checked
     def title(self, index: int) -> str:
         """What an image maximises, and its score."""
         return f"{self.targets[index]} · {self.score[index]:.4g}"

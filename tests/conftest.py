@@ -121,3 +121,13 @@ def training_python(request: pytest.FixtureRequest) -> Path:
             subprocess.run([*install, TRAINING, "numpy"], check=True)
             (folder / "installed").touch()
     return python
+
+
+@pytest.fixture(scope="session")
+def node(request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """The command of Node.js, and a folder with scripts, packages and a browser."""
+    from tests import javascript
+
+    folder = request.config.cache.mkdir("javascript")
+    with FileLock(folder / "lock"):
+        return javascript.installed(folder)

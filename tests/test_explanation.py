@@ -11,6 +11,7 @@ from onnxviz.errors import FileFormatError, InputError, OptionError
 from onnxviz.explanation import Explanation
 from onnxviz.image import resize_linear
 from onnxviz.plot.colours import Style
+from onnxviz.plot.explanations import in_notebook
 
 random = np.random.default_rng(0)
 IMAGE = random.integers(0, 256, (12, 16, 3), np.uint8)
@@ -223,17 +224,32 @@ def test_repr_tells_the_main_facts():
     assert repr(raw(np.zeros((0, 5)), "batch", "spatial")) == "<Explanation: gradient (0, 5)>"
 
 
-def test_notebooks_get_a_picture():
-    explanation = cam()
-    assert explanation._repr_png_().startswith(b"\x89PNG")
-    assert '<img src="data:image/png;base64,' in explanation._repr_html_()
-    assert "<code>&lt;Explanation" in explanation._repr_html_()
+DRAWN = {
+    "pictures": cam(),
+    "a series": raw(random.random((2, 3, 20)), "batch", "channel", "spatial"),
+    "a volume": raw(random.random((1, 4, 4, 4)), "batch", "spatial", "spatial", "spatial"),
+    "twenty samples of nine targets": cam(20, 9),
+}
 
 
-def test_notebooks_get_text_where_nothing_can_be_drawn():
-    explanation = raw(np.zeros((1, 5)), "batch", None)
-    assert explanation._repr_png_() is None
-    assert "<img" not in explanation._repr_html_()
+@pytest.mark.parametrize("case", DRAWN)
+def test_notebooks_get_a_picture(case):
+    shown = cv2.imdecode(np.frombuffer(DRAWN[case]._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    assert 100 < min(shown.shape[:2]) <= max(shown.shape[:2]) < 2000
+    assert np.ptp(shown) == 255
+
+
+def test_notebooks_are_told_what_they_do_not_show():
+    figure = in_notebook(cam(20, 9))
+    assert len(panels(figure)) == 4 * 6
+    assert figure.get_suptitle() == "grad_cam at conv, the first 4 of 20 samples"
+    assert figure.get_supxlabel() == "3 more targets are not shown"
+    assert in_notebook(cam(2, 6)).get_supxlabel() == ""
+
+
+def test_notebooks_get_no_picture_where_nothing_can_be_drawn():
+    assert raw(np.zeros((1, 5)), "batch", None)._repr_png_() is None
+    assert raw(np.zeros((0, 5)), "batch", "spatial")._repr_png_() is None
 
 
 def test_import_is_light():

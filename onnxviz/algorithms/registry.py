@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from onnxviz.algorithms import cam, gradients, perturbation, sampling
 from onnxviz.algorithms.question import Question
 from onnxviz.arguments import checked
+from onnxviz.display import table
 from onnxviz.errors import OptionError, nearest
 from onnxviz.explanation import Explanation
 
@@ -41,9 +42,27 @@ METHODS: dict[str, Method] = {
 }  # fmt: skip
 
 
-def methods() -> tuple[Method, ...]:
+class MethodTable(tuple[Method, ...]):
+    """Methods; prints as a table."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        width = max((len(method.name) for method in self), default=0)
+        return "\n".join(f"{name.ljust(width)}  {summary}  [{options}]" for name, summary, options in self._rows())
+
+    def _repr_html_(self) -> str:
+        return table(("method", "what it computes", "options"), self._rows())
+
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        for method in self:
+            options = ", ".join(f"{name}={value!r}" for name, value in method.options.items())
+            yield method.name, " ".join(method.summary.split()), options or "none"
+
+
+def methods() -> MethodTable:
     """All methods, with their options and defaults."""
-    return tuple(METHODS.values())
+    return MethodTable(METHODS.values())
 
 
 def explain_by_name(question: Question, method: str, options: dict[str, Any]) -> Explanation:

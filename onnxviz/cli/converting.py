@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from onnxviz.cli.shell import AsJson, app, literal, say
-from onnxviz.cli.sources import load
+from onnxviz.dataset.files import load
 from onnxviz.errors import InputError, OptionError, nearest
 
 if TYPE_CHECKING:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from onnxviz.cli.data_sets import SINKS, stored
 from onnxviz.cli.shell import AsJson, Inputs, Model, Options, Provider, app, destination, line, parsed, say
 from onnxviz.cli.sources import Sources, behind, encoded, target_of
 from onnxviz.errors import LayerError, OptionError
 
 if TYPE_CHECKING:
     from onnxviz import Explainer, Explanation
-
-COMPARED = ("saliency", "guided_backprop", "integrated_gradients", "grad_cam")
-"""What is compared unless methods are named: two of the gradient, one along a path, one of a layer."""
 
 Targets = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="Class, by index or name; the most probable. Repeatable.")
@@ -48,12 +46,22 @@ def explain(
     option: Options = None,
     of: Of = "logits",
     model_output: ModelOutput = None,
-    out: Annotated[Path | None, typer.Option(help="A folder, or of one input a .png or .npz file; here.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder, of one input a .png or .npz file, a .html page of all, or a .zarr or .parquet; here."
+        ),
+    ] = None,
     suffix: Annotated[Literal["png", "npz"], typer.Option("--format", help="Of the files in the folder.")] = "png",
     view: Annotated[
         View, typer.Option(help="A .png is a plot with titles and scale, or the map over the picture at its own size.")
     ] = "plot",
     percentile: Percentile = None,
+    batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="Of a data set: samples in a chunk.")] = 32,
+    workers: Annotated[int, typer.Option(min=1, help="Of a data set: threads that read.")] = 2,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Of a data set: go on with the one that is there, or begin anew.")
+    ] = True,
     provider: Provider = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,16 +70,34 @@ def explain(
     Pictures need a file that says how they are prepared (convert … --preset); maps have the picture's own size. A .csv
     is a series, its columns are channels; a .npy is what the model takes. Results are named INPUT.METHOD.png.
 
+    A data set (--out maps.zarr) takes any number of inputs, and the same command goes on where it was ended. Its maps
+    have the network's size. What cannot be read is skipped, listed there and here, and makes the exit code 1.
+
     \b
     onnxviz explain net.onnx photo.jpg
     onnxviz explain net.onnx photo.jpg -m integrated_gradients -o n_steps=20 -t tabby -t 285 --out maps.npz
     onnxviz explain net.onnx photos/ 'more/*.png' --view overlay --out maps/
     onnxviz explain wave.onnx signal.csv -m saliency
+    onnxviz explain net.onnx photos/ -m layer_cam -l conv3 -l conv5 --out maps.html
+    onnxviz explain net.onnx 'photos/**/*.jpg' -m saliency --out maps.zarr
     """  # noqa: D301 - typer keeps the lines after its backspace as they are
     import onnxviz as ov
+    from onnxviz.cli.exporting import PAGE, reported
 
     options = parsed(option) | ({} if not layer else {"layer": layer if len(layer) > 1 else layer[0]})
     with ov.load(model, providers=provider) as explainer:
+        if out is not None and out.suffix == PAGE:
+            ends = {} if percentile is None else {"percentile": percentile}
+            asked = {"methods": {method: options}, "of": of, "output": model_output, **ends}
+            reported(explainer, inputs, out, target, as_json=as_json, **asked)
+            return
+        if out is not None and out.suffix in SINKS:
+            if percentile is not None:
+                raise OptionError("--percentile is for pictures: a data set keeps the maps as the method defines them")
+            more = {"batch_size": batch, "workers": workers, "resume": resume, "progress": not as_json}
+            asked = {"method": method, "of": of, "output": model_output, **more, **options}
+            stored(explainer, inputs, out, target, asked, as_json=as_json)
+            return
         chosen, written = target_of(explainer, target), _Written(out, f".{suffix}")
         sources = Sources(explainer, inputs, method)
         for path, x in sources:
@@ -181,9 +207,10 @@ def _maps(
 ) -> dict[str, Explanation]:
     """The maps by method; those that were not asked for by name are left out where the model has no answer."""
     from onnxviz.algorithms.registry import METHODS
+    from onnxviz.report.answers import USUAL
 
     maps = {}
-    for method in methods or COMPARED:
+    for method in methods or USUAL:
         cam = method in METHODS and METHODS[method].options.get("layer") == "auto"
         try:
             options: dict[str, Any] = {"layer": layer} if cam else {}

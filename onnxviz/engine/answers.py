@@ -15,6 +15,7 @@ from onnxviz.algorithms.parameterization import Name
 from onnxviz.algorithms.rules import Optimizer
 from onnxviz.algorithms.subject import Clip
 from onnxviz.algorithms.units import UnitStats, unit_stats
+from onnxviz.display import Features
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.opened import Opened
 from onnxviz.engine.targets import Of
@@ -68,8 +69,11 @@ class Answers(Opened):
             for row, best in zip(scores, order, strict=True)
         ]
 
-    def features(self, x: Any, layers: Sequence[str | int] | str | int | None = None) -> dict[str, Array]:
-        """Outputs of layers by name, float32, laid out as the framework lays them out; None is every layer."""
+    def features(self, x: Any, layers: Sequence[str | int] | str | int | None = None) -> Features:
+        """Outputs of layers by name, float32, laid out as the framework lays them out; None is every layer.
+
+        A dict, of which a notebook shows the first sample's feature maps.
+        """
         if layers is None:
             chosen = list(self.layers)
         elif isinstance(layers, str | int):
@@ -78,7 +82,7 @@ class Answers(Opened):
             chosen = [self.layers[layer] for layer in layers]
         if not chosen:
             raise LayerError("no layer was asked for")
-        return self._values(x, chosen)
+        return Features(self._values(x, chosen), {layer.name: layer.axes for layer in chosen})
 
     def embed(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import overload
 
+from onnxviz.display import table
 from onnxviz.errors import LayerError, nearest
 from onnxviz.manifest import Layer
 
@@ -12,6 +13,9 @@ _NOT_FOR_CAM = frozenset({
     "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "Dropout", "Pad", "Reshape", "Flatten",
     "Transpose", "Squeeze", "Unsqueeze", "Slice", "ReduceMean", "Resize",
 })  # fmt: skip
+
+
+_HEAD = ("", "name", "type", "shape", "channel", "spatial", "parameters", "gradient")
 
 
 class LayerTable(Sequence[Layer]):
@@ -32,7 +36,7 @@ class LayerTable(Sequence[Layer]):
             if not -len(self) <= key < len(self):
                 raise LayerError(f"layer {key} is out of range: there are {len(self)} layers")
             return self._layers[key]
-        if key not in self._index:
+        if not isinstance(key, str) or key not in self._index:
             raise LayerError(f"there is no layer {key!r}{nearest(str(key), self._index) or '; ex.layers lists them'}")
         return self._index[key]
 
@@ -45,15 +49,20 @@ class LayerTable(Sequence[Layer]):
     def __contains__(self, key: object) -> bool:
         return key in self._index or key in self._layers
 
-    def __repr__(self) -> str:
-        rows = [("", "name", "type", "shape", "channel", "spatial", "parameters", "gradient")]
+    def _rows(self) -> Iterator[tuple[str, ...]]:
         for i, layer in enumerate(self._layers):
             axes = layer.axes
-            rows.append((
+            yield (
                 str(i), layer.name, layer.type, "×".join(str(d if d is not None else "?") for d in layer.shape),
                 "–" if axes.channel is None else str(axes.channel), ",".join(map(str, axes.spatial)) or "–",
                 f"{layer.parameters:,}", "yes" if layer.has_gradient else f"no: {layer.reason}",
-            ))  # fmt: skip
+            )  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return table(_HEAD, self._rows())
+
+    def __repr__(self) -> str:
+        rows = [_HEAD, *self._rows()]
         widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
         return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
 
@@ -71,7 +80,7 @@ class LayerTable(Sequence[Layer]):
             layer: name, index, or ``"auto"``: the last with gradient and more than one place in space, before the
                 spatial axes collapse, that is not pooling, dropout, padding or reshaping.
         """
-        if layer == "auto" and "auto" not in self._index:
+        if isinstance(layer, str) and layer == "auto" and "auto" not in self._index:
             return self._auto()
         chosen = self.explainable(layer)
         if not _has_maps(chosen):

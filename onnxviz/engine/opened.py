@@ -8,7 +8,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
+
 from onnxviz.bundle import read
+from onnxviz.display import card
 from onnxviz.engine.chunks import check_batch_size
 from onnxviz.engine.core import Engine
 from onnxviz.engine.layers import LayerTable
@@ -34,11 +37,12 @@ class Opened:
         max_sessions: int = 8,
         threads: int | None = None,
         optimize: bool | Sequence[str] = True,
+        cache: bool | str | os.PathLike[str] = False,
     ) -> None:
         self._bundle = read(path)
         self._engine = Engine(
             self._bundle, providers=providers, precision=precision, max_sessions=max_sessions, threads=threads,
-            batch_size=batch_size, optimize=optimize,
+            batch_size=batch_size, optimize=optimize, cache=_folder(cache, self._bundle.path),
         )  # fmt: skip
         self.layers = LayerTable(self._bundle.manifest.layers)
 
@@ -129,6 +133,9 @@ class Opened:
     ) -> None:
         self.close()
 
+    def _repr_html_(self) -> str:
+        return card(self._bundle)
+
     def __repr__(self) -> str:
         m = self._bundle.manifest
         with_gradient = sum(t.has_gradient for t in self.layers)
@@ -136,3 +143,10 @@ class Opened:
             f"Explainer({str(self._bundle.path)!r}: {m.framework}, {len(self.layers)} layers, {with_gradient} with "
             f"gradient, inputs {', '.join(f'{t.name}{list(t.shape)}' for t in m.inputs)})"
         )
+
+
+def _folder(cache: bool | str | os.PathLike[str], path: Path) -> Path | None:  # noqa: FBT001 - the argument of load()
+    """The folder that ``cache`` means for the file."""
+    if isinstance(cache, bool | np.bool_):
+        return path.with_name(f"{path.name}.cache") if cache else None
+    return Path(cache)

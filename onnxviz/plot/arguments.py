@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.arguments import as_array
 from onnxviz.errors import InputError, OptionError
 from onnxviz.explanation import Explanation
 
@@ -22,7 +23,7 @@ def numbers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     Raises:
         InputError: it is not.
     """
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} holds numbers; got an array of {array.dtype}")
     array = array.astype(np.float64)
@@ -45,7 +46,7 @@ def maps_of(name: str, values: MapLike, rank: int) -> npt.NDArray[np.float64]:
     else:
         maps = numbers(name, values)
         shape = maps.shape
-        maps = maps.reshape(1, 1, *shape) if maps.ndim == rank else maps[:, None]
+        maps = maps.reshape(1, 1, *shape) if maps.ndim <= rank else maps[:, None]
     if maps.ndim != rank + 2:
         raise InputError(f"{name} has {rank} spatial axes, alone or after the batch axis; got shape {shape}")
     return maps
@@ -57,7 +58,7 @@ def images_of(name: str, image: npt.ArrayLike, samples: int) -> Pixels:
     Raises:
         InputError: not uint8 RGB, or another number of pictures.
     """
-    images = np.asarray(image)
+    images = as_array(image, name)
     images = images[None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
         raise InputError(f"{name} is uint8 RGB (H, W, 3) or (N, H, W, 3); got {images.dtype} {np.shape(image)}")

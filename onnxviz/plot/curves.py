@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
+
+from onnxviz.plot.figure import Figure
 
 TICKS = 30
 """Names of layers that a panel has room for."""

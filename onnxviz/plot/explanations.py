@@ -2,21 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from textwrap import fill
+
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from onnxviz.errors import InputError
 from onnxviz.explanation import Explanation
 from onnxviz.image import resize_linear
 from onnxviz.plot.arguments import images_of, maps_of, numbers
 from onnxviz.plot.colours import Style
+from onnxviz.plot.figure import Figure
 from onnxviz.plot.panels import Panel, draw_panels
 from onnxviz.plot.series import Strip, draw_strips
 
+SHOWN = 8
+"""How many samples, and slices of a volume, a plot shows at most."""
+IN_NOTEBOOK, TARGETS = 4, 6
+"""How many samples, and targets of each, a notebook shows at most."""
+NOTE_LETTERS = 18
+"""How many letters of a note fit into an inch below a plot."""
+PLOTTED = 1024
+"""How many pixels the longer side of a picture keeps at least in a plot, whose panels show fewer."""
 
-def plot(explanation: Explanation, image: npt.ArrayLike | None, *, most: int) -> Figure:
+
+def plot(explanation: Explanation, image: npt.ArrayLike | None, *, most: int = SHOWN) -> Figure:
     """A figure of the first ``most`` samples; see :meth:`Explanation.plot`."""
+    if image is None and explanation.image is not None:
+        step = max(1, max(explanation.image.shape[1:3]) // PLOTTED)
+        image = explanation.image[:, ::step, ::step]
+    figure = _drawn(explanation, image, most)
+    if explanation.notes:
+        width = int(NOTE_LETTERS * figure.get_figwidth())
+        figure.supxlabel("\n".join(fill(note, width) for note in explanation.notes), fontsize=7)
+    return figure
+
+
+def in_notebook(explanation: Explanation) -> Figure:
+    """A figure of the first samples and targets, the rest of which are counted."""
+    if "target" in explanation.axes and (more := explanation.shape[explanation.axes.index("target")] - TARGETS) > 0:
+        given, score = (None if one is None else one[:, :TARGETS] for one in (explanation.target, explanation.score))
+        values = explanation.values.take(range(TARGETS), explanation.axes.index("target"))
+        notes = (*explanation.notes, f"{more} more targets are not shown")
+        explanation = replace(explanation, values=values, target=given, score=score, notes=notes)
+    return plot(explanation, None, most=IN_NOTEBOOK)
+
+
+def _drawn(explanation: Explanation, image: npt.ArrayLike | None, most: int) -> Figure:
     rank = len(explanation.spatial_axes)
     if rank == 1:
         figure = _signals(explanation, image, most)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
+from onnxviz.arguments import checked
 from onnxviz.errors import InputError
 from onnxviz.plot.arguments import numbers, positive, titles_of
 from onnxviz.plot.colours import Array, Scale, scale_of
+from onnxviz.plot.figure import Figure
 
 CELL = 1.0
 """Inches that the longer side of a map takes."""
@@ -19,6 +20,7 @@ SLICES = 8
 """How many slices of a volume are drawn."""
 
 
+@checked
 def feature_maps(
     maps: npt.ArrayLike,
     *,

@@ -6,12 +6,12 @@ import math
 from textwrap import fill
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from onnxviz.errors import InputError
 from onnxviz.maximization import Maximization
 from onnxviz.plot.arguments import positive
 from onnxviz.plot.colours import Style
+from onnxviz.plot.figure import Figure
 from onnxviz.plot.panels import Panel, draw_panels
 
 CELL = 2.2

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from onnxviz.arguments import checked
 from onnxviz.errors import InputError, OptionError
 from onnxviz.explanation import Explanation
 from onnxviz.image import resize_linear
 from onnxviz.plot.arguments import MapLike, images_of, maps_of, titles_of
 from onnxviz.plot.colours import Pixels, Scale, Style
+from onnxviz.plot.figure import Figure
 
 PANEL = 2.8
 """Inches that the longer side of a panel takes."""
@@ -87,6 +88,7 @@ def draw_panels(rows: Sequence[Sequence[Panel]], titles: Sequence[str]) -> Figur
     return figure
 
 
+@checked
 def overlay(
     map: MapLike,
     image: npt.ArrayLike,
@@ -119,6 +121,7 @@ def overlay(
     return draw_panels([[Panel(title, maps[0, 0], images_of("image", image, 1)[0], style)]], [""])
 
 
+@checked
 def compare(
     maps: Mapping[str, MapLike],
     image: npt.ArrayLike | None = None,

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from onnxviz.arguments import as_array, checked
 from onnxviz.errors import InputError, OptionError
 from onnxviz.plot.arguments import numbers
 from onnxviz.plot.colours import COLOURS, SEQUENTIAL
+from onnxviz.plot.figure import Figure
 
 MARKERS = "osD^vP"
 """The first ten classes have the first shape, the next ten the second."""
@@ -22,6 +23,7 @@ SIDE = 6.0
 """Inches of the square in which the points lie."""
 
 
+@checked
 def scatter(
     points: npt.ArrayLike,
     labels: npt.ArrayLike | None = None,
@@ -50,7 +52,7 @@ def scatter(
         raise InputError(f"points has two coordinates for each of N; got shape {where.shape}")
     if isinstance(axis_labels, str) or len(axis_labels) != 2:
         raise OptionError(f"axis_labels has one label for each of the two axes; got {axis_labels!r}")
-    kinds = None if labels is None else np.asarray(labels)
+    kinds = None if labels is None else as_array(labels, "labels")
     if kinds is not None and kinds.shape != where.shape[:1]:
         raise InputError(f"labels has one for each of the {len(where)} points; got shape {kinds.shape}")
     figure = Figure(figsize=(SIDE + 1.6, SIDE + 0.6), layout="compressed")

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
+from onnxviz.arguments import checked
 from onnxviz.errors import InputError, OptionError
 from onnxviz.image import resize_linear
 from onnxviz.plot.arguments import MapLike, maps_of, numbers, positive, titles_of
 from onnxviz.plot.colours import Scale, scale_of
+from onnxviz.plot.figure import Figure
 
 SEQUENTIAL = "Oranges"
 """Behind a dark curve: white at zero, even steps of lightness."""
@@ -54,6 +55,7 @@ def draw_strips(strips: Sequence[Strip], times: Series, *, cmap: str | None = No
     return figure
 
 
+@checked
 def signal(
     series: npt.ArrayLike,
     map: MapLike,
@@ -93,6 +95,7 @@ def signal(
     return draw_strips([Strip(*strip) for strip in zip(names, curves, behind, strict=True)], positions, cmap=cmap)
 
 
+@checked
 def timeline(
     series: npt.ArrayLike,
     maps: npt.ArrayLike,

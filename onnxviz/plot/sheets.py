@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from onnxviz.arguments import as_array, checked
 from onnxviz.errors import InputError, OptionError
 from onnxviz.plot.arguments import numbers, positive, titles_of
 from onnxviz.plot.colours import COLOURS, Array, Scale, scale_of
+from onnxviz.plot.figure import Figure
 
 CELL = 1.4
 """Inches that the longer side of a cell takes."""
@@ -22,6 +23,7 @@ GAP = 0.8
 """The grey between kernels."""
 
 
+@checked
 def sheet(
     images: Iterable[npt.ArrayLike],
     titles: Sequence[str] | None = None,
@@ -46,7 +48,7 @@ def sheet(
         InputError: no images, or other arrays.
         OptionError: an impossible option.
     """
-    cells = [np.asarray(image) for image in images]
+    cells = [as_array(image, "images") for image in images]
     if not cells:
         raise InputError("images is empty: sheet draws at least one")
     if not size > 0:
@@ -102,6 +104,7 @@ def colour_bar(figure: Figure, scale: Scale) -> None:
     bar.ax.tick_params(labelsize=7)
 
 
+@checked
 def filters(
     kernels: npt.ArrayLike,
     *,

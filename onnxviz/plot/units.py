@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 
+from onnxviz.arguments import checked
 from onnxviz.errors import OptionError
 from onnxviz.plot.colours import COLOURS, DIVERGING, Array, Scale
+from onnxviz.plot.figure import Figure
 from onnxviz.plot.sheets import draw_sheet
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ CROP = 0.9
 """Inches of a crop."""
 
 
+@checked
 def unit_stats(stats: UnitStats) -> Figure:
     """Each unit's mean, deviation and maximum, its share of values not above 0 and at a limit; beside it the
     correlation matrix with correlated units brought together, and the redundant groups framed.
@@ -43,6 +46,7 @@ def unit_stats(stats: UnitStats) -> Figure:
     return figure
 
 
+@checked
 def top_inputs(stats: UnitStats, units: Sequence[int] | None = None) -> Figure:
     """The parts of the inputs that make units fire most, strongest first: a row for each unit.
 

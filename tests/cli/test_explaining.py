@@ -156,7 +156,7 @@ def test_compare_draws_methods_and_classes(colours, call):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert [line.partition(":")[0] for line in lines] == ["red.compare.png", "sky.compare.png"]
-    assert "saliency, guided_backprop, integrated_gradients, grad_cam × red · " in lines[0]
+    assert "grad_cam, integrated_gradients, guided_backprop, saliency × red · " in lines[0]
     height = len(read_pixels("red.compare.png"))
     code, rows, _ = call(
         "compare", colours, "photos/red.png", "-m", "saliency", "-m", "grad_cam", "-t", "red", "-t", "Green",

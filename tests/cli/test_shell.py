@@ -30,8 +30,8 @@ def process(*arguments, cwd=None):
 
 def test_the_commands_that_are_there():
     assert COMMANDS == [
-        "convert", "explain", "compare", "methods", "info", "layers", "coverage", "verify", "features", "filters",
-        "maximize", "embed", "bench",
+        "convert", "explain", "compare", "methods", "report", "export", "info", "layers", "coverage", "verify",
+        "features", "filters", "maximize", "embed", "bench",
     ]  # fmt: skip
 
 

