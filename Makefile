@@ -55,6 +55,8 @@ bench: setup $(TRAINING)/installed
 	$(BIN)/python -m benchmarks --training $(TRAINING)/bin/python $(ARGS)
 
 fuzz: setup
+	$(BIN)/pip install --quiet --constraint tests/constraints.txt --editable '.[fuzz]'
+	for entry in load cut metadata; do $(BIN)/python -m tests.hostile.guided $$entry --seconds 200; done
 	$(BIN)/python -m tests.hostile.fuzz --seconds 600 $(ARGS)
 
 clean:

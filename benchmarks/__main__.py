@@ -89,7 +89,8 @@ def _settings(subject: Subject, wanted: argparse.Namespace) -> Iterator[tuple[st
 
 
 def _setups(wanted: argparse.Namespace) -> Iterator[Setup]:
-    whole = Setup(wanted.provider, threads=wanted.threads, training=wanted.training)
+    options = tuple(wanted.provider_option)
+    whole = Setup(wanted.provider, threads=wanted.threads, training=wanted.training, options=options)
     for precision, transfer in product(wanted.precision, wanted.transfer):
         yield replace(whole, precision=precision, transfer=transfer == "with")
 
@@ -109,6 +110,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--batch", nargs="+", type=_positive, help="by default 1 8 32 on the CPU, 1 2 4 … 256 on CUDA")
     add("--peer", nargs="+", choices=PEERS, help="who takes part besides onnxviz and the forward pass; by default all")
     add("--provider", choices=BATCHES, default="cpu")
+    add("--provider-option", nargs="+", type=_pair, default=[], metavar="NAME=VALUE",
+        help="of ONNX Runtime's provider, for ours and the forward pass, as prefer_nhwc=1")  # fmt: skip
     add("--precision", nargs="+", choices=PRECISIONS, default=["float32"], help="other than float32 on CUDA alone")
     add(
         "--transfer",
@@ -142,6 +145,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         if getattr(wanted, name) is None:
             setattr(wanted, name, value)
     return wanted
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise argparse.ArgumentTypeError(f"{text}: expected NAME=VALUE, as prefer_nhwc=1")
+    return name, value
 
 
 def _positive(text: str) -> int:

@@ -28,7 +28,7 @@ class Without(Onnxviz):
         """The file, opened with these optimisations alone."""
         setup = self.setup
         return ov.load(
-            self.file(), providers=setup.provider, precision=setup.precision, threads=setup.threads, optimize=self.kept
+            self.file(), providers=setup.providers, precision=setup.precision, threads=setup.threads, optimize=self.kept
         )
 
 

@@ -76,6 +76,7 @@ def surroundings(setup: Setup) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name() if setup.provider == "cuda" else "cpu",
         "threads": setup.threads,
+        **({"options": dict(setup.options)} if setup.options else {}),
         "python": platform.python_version(),
         "versions": {"onnxviz": __version__} | {name: found for name in PACKAGES if (found := _version(name))},
     }
@@ -159,10 +160,11 @@ def absent_lines(rows: Iterable[Row]) -> str:
 def footnote(where: dict[str, Any]) -> str:
     """Hardware, versions and date, and how to read the tables."""
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
+    options = "".join(f" with {name}={value}" for name, value in where.get("options", {}).items())
     return (
         f"{where['date']}; {where['processor']}, {where['cores']} cores, {where['threads']} threads, on "
-        f"{where['device']}; Python {where['python']}, {versions}. Medians of interleaved rounds, with quartiles; "
-        f"forward is the plain export on ONNX Runtime, onnxviz from Keras is the file of the Keras twin."
+        f"{where['device']}{options}; Python {where['python']}, {versions}. Medians of interleaved rounds, with "
+        f"quartiles; forward is the plain export on ONNX Runtime, onnxviz from Keras is the file of the Keras twin."
     )
 
 

@@ -28,6 +28,7 @@ class Setup:
 
     Attributes:
         provider: ``"cpu"`` or ``"cuda"``.
+        options: of ONNX Runtime's execution provider, as ``("prefer_nhwc", "1")``; for ours and the forward pass.
         precision: one of ``PRECISIONS``; on the CPU float32.
         transfer: whether input and result lie on the host; without, both stay on the device, in buffers that are bound
             once.
@@ -40,6 +41,12 @@ class Setup:
     transfer: bool = True
     threads: int = 2
     training: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def providers(self) -> list[tuple[str, dict[str, str]]]:
+        """As ``ov.load`` takes them."""
+        return [(self.provider, dict(self.options))]
 
     @property
     def dtype(self) -> str:
@@ -173,7 +180,9 @@ class Subject:
     @classmethod
     def of(cls, described: dict[str, Any]) -> Subject:
         """The subject that :meth:`described` tells of."""
-        return cls(described["name"], Path(described["folder"]), Setup(**described["setup"]))
+        setup = described["setup"]
+        options = tuple((name, value) for name, value in setup["options"])  # JSON has lists alone
+        return cls(described["name"], Path(described["folder"]), Setup(**{**setup, "options": options}))
 
     @property
     def _example(self) -> Any:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onnxviz.algorithms.regularizers import L2, Blur, LpNorm, TotalVariation
     from onnxviz.algorithms.units import UnitStats
     from onnxviz.conversion import convert
+    from onnxviz.dataset.explaining import explain_dataset
     from onnxviz.engine.explainer import Explainer, load
     from onnxviz.errors import OnnxvizError
     from onnxviz.explanation import Explanation
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "L2", "Blur", "Embedding", "Evaluation", "Explainer", "Explanation", "ImageInput", "LpNorm", "Maximization",
-    "OnnxvizError", "SanityCheck", "TotalVariation", "UnitStats", "convert", "coverage", "evaluate", "load", "methods",
-    "plot", "sanity_check", "targets",
+    "OnnxvizError", "SanityCheck", "TotalVariation", "UnitStats", "convert", "coverage", "evaluate",
+    "explain_dataset", "load", "methods", "plot", "sanity_check", "targets",
 ]  # fmt: skip
 
 _HOMES = {
@@ -47,6 +48,7 @@ _HOMES = {
     "convert": "onnxviz.conversion",
     "coverage": "onnxviz.operators",
     "evaluate": "onnxviz.trust.evaluation",
+    "explain_dataset": "onnxviz.dataset.explaining",
     "load": "onnxviz.engine.explainer",
     "methods": "onnxviz.algorithms.registry",
     "sanity_check": "onnxviz.trust.sanity",

@@ -6,14 +6,15 @@ import inspect
 import math
 import os
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, wraps
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, cast, get_args, get_origin
 
 import numpy as np
+import numpy.typing as npt
 
-from onnxviz.errors import LayerError, OnnxvizError, OptionError, TargetError
+from onnxviz.errors import InputError, LayerError, OnnxvizError, OptionError, TargetError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +59,14 @@ def checked_methods(kind: Class) -> Class:
     return kind
 
 
+def as_array(values: Any, called: str) -> npt.NDArray[Any]:
+    """Anything that numpy reads as an array; InputError for what it does not, such as rows of different lengths."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{called} ({type(values).__name__}) cannot be read as an array: {error}") from error
+
+
 class _Public(dict[str, Any]):
     """The package's public names, imported when they are asked for."""
 
@@ -92,6 +101,8 @@ def _fits(kind: Any, value: Any) -> bool:
         return _is_plain(kind, value)
     if origin in (Sequence, tuple, list):
         return _is_sequence(inner, value, fixed=origin is tuple and Ellipsis not in inner)
+    if origin is Iterable:
+        return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
     if origin in (Mapping, dict):
         return isinstance(value, Mapping) and all(_fits(inner[1], one) for one in value.values()) if inner else True
     if origin is os.PathLike:
@@ -128,7 +139,7 @@ def _said(kind: Any) -> str:
         return " or ".join(map(repr, inner))
     if origin is tuple and Ellipsis not in inner:
         return f"({', '.join(_said(one) for one in inner)})"
-    if origin in (Sequence, tuple, list):
+    if origin in (Sequence, Iterable, tuple, list):
         return f"a sequence of {_said(inner[0])}" if inner else "a sequence"
     if origin in (Mapping, dict):
         return "a dict"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -22,6 +21,7 @@ import onnx
 
 from onnxviz import wire
 from onnxviz.errors import FileFormatError
+from onnxviz.files import accessing, replacing, require_readable
 from onnxviz.limits import require_room
 from onnxviz.manifest import Manifest, Tensor, grad_name, seed_name
 from onnxviz.soundness import require_sound
@@ -50,14 +50,19 @@ class Bundle:
 
     def require_unchanged(self) -> None:
         """Raise FileFormatError if another file has taken this one's place: its weights lie elsewhere."""
-        if not self.path.exists() or _identity(self.path) != self.identity:
+        with accessing(self.path, "read"):
+            unchanged = self.path.exists() and _identity(self.path) == self.identity
+        if not unchanged:
             raise FileFormatError(f"{self.path} was replaced or removed after it was loaded: load it again")
 
     @cached_property
     def weights(self) -> dict[str, Array]:
         """The large weights as read-only arrays backed by the file."""
         files = {region.file for region in self.regions.values()}
-        maps = {file: np.memmap(file, mode="r", dtype=np.uint8) for file in files}
+        maps = {}
+        for file in files:
+            with accessing(file, "read"):
+                maps[file] = np.memmap(file, mode="r", dtype=np.uint8)
         return {name: _view(maps[region.file], region) for name, region in self.regions.items()} | dict(self.replaced)
 
     def with_weights(self, arrays: Mapping[str, Array]) -> Bundle:
@@ -83,9 +88,7 @@ def read(path: str | os.PathLike[str], *, draft: bool = False) -> Bundle:
         path: of the file.
         draft: whether it may still lack its residuals, which are the last thing to be written.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise FileFormatError(f"there is no file {file}" if not file.exists() else f"{file} is not a file")
+    file = require_readable(path)
     identity = _identity(file)
     skeleton, regions = wire.read_skeleton(file)
     manifest = Manifest.from_metadata({p.key: p.value for p in skeleton.metadata_props}, file, draft=draft)
@@ -106,17 +109,12 @@ def staged(path: str | os.PathLike[str]) -> Iterator[Path]:
     Data files written beside the staged model belong to it by name and are removed with it.
     """
     final = Path(path)
-    if not final.parent.is_dir():
-        raise FileFormatError(f"cannot write {final}: there is no folder {final.parent}")
-    if final.is_dir():
-        raise FileFormatError(f"cannot write {final}: it is a folder; path= is that of a file")
-    old_data = _data_files(final)
-    with tempfile.TemporaryDirectory(prefix=f".{final.name}.", dir=final.parent) as folder:
-        draft = Path(folder) / final.name
+    with replacing(final) as draft:
+        old_data = _data_files(final)
         yield draft
         for data in _data_files(draft):
-            data.replace(final.parent / data.name)
-        draft.replace(final)
+            with accessing(final.parent / data.name, "write"):
+                data.replace(final.parent / data.name)
     for data in old_data - _data_files_in_use(final):
         data.unlink()
 
@@ -132,7 +130,18 @@ def write(path: Path, model: ir.Model, manifest: Manifest, *, external_data: boo
     """
     from onnxviz.graph.weights import skeleton_and_weights
 
-    skeleton, large = skeleton_and_weights(model)
+    with accessing(path.name, "write"):
+        _write(path, *skeleton_and_weights(model), manifest, external_data=external_data)
+
+
+def _write(
+    path: Path,
+    skeleton: onnx.ModelProto,
+    large: Mapping[str, ir.TensorProtocol],
+    manifest: Manifest,
+    *,
+    external_data: bool | None,
+) -> None:
     weights = list(large.items())
     if external_data is None:
         external_data = sum(tensor.nbytes for _, tensor in weights) > EMBEDDED_LIMIT
@@ -149,7 +158,7 @@ def write(path: Path, model: ir.Model, manifest: Manifest, *, external_data: boo
 
 def add_residuals(path: Path, manifest: Manifest) -> None:
     """Append what the check measured to a file that :func:`write` wrote."""
-    with path.open("ab") as file:
+    with accessing(path.name, "write"), path.open("ab") as file:
         file.write(_metadata_bytes(manifest.metadata(only=("residuals",))))
         _flush(file)
 

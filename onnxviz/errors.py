@@ -35,6 +35,10 @@ class FileFormatError(OnnxvizError, ValueError):
     """A file is not an explainable ONNX file: damaged, plain ONNX, or of another format version."""
 
 
+class FileAccessError(OnnxvizError, OSError):
+    """The system does not let a file be read or written: no permission, no room, a read-only file system."""
+
+
 class InputError(OnnxvizError, ValueError):
     """An array does not fit the model's input: rank, shape, dtype, or values that are not finite."""
 

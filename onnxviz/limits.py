@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
@@ -16,13 +17,25 @@ from onnxviz.errors import UnsupportedModelError
 if TYPE_CHECKING:
     import onnxruntime
 
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux tells how many bytes a container may use."""
+_SIZED = {*onnx.TensorProto.DataType.values()} - {onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING}
+"""Types whose numbers have a size; a damaged file names others, which is told by who reads them."""
 MOST_SECONDS = 600.0
 """Of one run in which a loop decides how long it takes: one that would never end ends then."""
 
 
 def most_bytes() -> int:
-    """What the values of a run may take in all: half of the machine's memory, since a conversion holds them twice."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**33
+    """What the values of a run may take in all: half of the memory that there is, since a conversion holds them twice.
+
+    It is the machine's, or what the container may use of it.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 2**34
+    try:
+        container = int(CONTAINER.read_text())
+    except (OSError, ValueError):  # there is none, or its limit is "max"
+        container = machine
+    return min(machine, container) // 2
 
 
 def require_room(shape: Sequence[int], itemsize: int, called: str) -> None:
@@ -49,7 +62,7 @@ def require_bounded(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]])
     total = 0
     for value in (*graph.value_info, *graph.output):
         tensor = value.type.tensor_type
-        if tensor.elem_type and tensor.elem_type != onnx.TensorProto.STRING:
+        if tensor.elem_type in _SIZED:
             itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
             total += prod(max(dim.dim_value, 1) for dim in tensor.shape.dim) * itemsize
         _require(total, f"what the model computes up to {value.name!r}")

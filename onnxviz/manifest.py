@@ -15,6 +15,9 @@ from onnxviz.errors import FileFormatError
 from onnxviz.source import BATCH
 
 FORMAT_VERSION = 1
+"""Of the metadata and of what the graph promises with it (names, seeds, functions). It is raised when a file of today
+could be misread: a field of a table gets another meaning, a name or another form, or one is added that readers must
+know. Entries of the metadata that a reader does not know are left alone, so that a later onnxviz may add some."""
 OPSET, IR_VERSION = 18, 10
 PROJECT_DOMAIN = "onnxviz"
 """Of the file's functions that ONNX Runtime has no training operator for."""
@@ -34,6 +37,7 @@ def is_batch(size: Dim) -> bool:
 def seed_name(output: str) -> str:
     """The input that takes the cotangent of an output's logits."""
     return f"seed/{output}"
+
 
 OF_GRADIENT = "_of_gradient"
 """What symbols of gradients' sizes end in: a file's seed has a batch of its own by default."""
@@ -186,7 +190,7 @@ class Manifest:
                 f"the onnxviz metadata of {path} is damaged, without {sorted(missing)}: convert again"
             )
         try:
-            data = {key: json.loads(value) for key, value in found.items()}
+            data = {k: json.loads(v, parse_constant=_number, parse_float=_number) for k, v in found.items()}
             manifest: Manifest = decoded(cls, {key: data[key] for key in known & data.keys()})
             _require_sense(manifest)
         except (TypeError, ValueError, RecursionError) as error:
@@ -194,6 +198,13 @@ class Manifest:
                 f"the onnxviz metadata of {path} is damaged ({error}); convert the model again"
             ) from error
         return manifest
+
+
+def _number(text: str) -> float:
+    """A float of JSON, which has no NaN and no infinity; ValueError for others."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def _require_sense(manifest: Manifest) -> None:
@@ -229,5 +240,7 @@ def _require_axes(name: str, shape: Sequence[Dim], axes: Axes) -> None:
     if len(set(roles)) < len(roles) or any(not 0 <= axis < len(shape) for axis in roles):
         raise ValueError(f"{name!r} of {len(shape)} axes cannot have {axes}")
     size = shape[axes.batch] if axes.batch is not None else BATCH
-    if any(isinstance(d, int) and d < 0 for d in shape) or (isinstance(size, str) and not _PER_SAMPLE.match(size)):
+    if any(isinstance(d, int) and not 0 <= d < 2**31 for d in shape) or (
+        isinstance(size, str) and not _PER_SAMPLE.match(size)
+    ):
         raise ValueError(f"{name!r} has the impossible shape {shape}")

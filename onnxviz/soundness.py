@@ -15,6 +15,10 @@ from onnxviz.errors import FileFormatError
 MOST_NODES = 10**6
 """Of a graph whose functions are expanded: forty that each call the one before twice make a million million."""
 
+MOST_AXES = 1000
+"""Of a value: who infers shapes makes a list of them before anything is computed."""
+_SHAPED_BY = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1}
+"""Operators whose result has the sizes that one of their inputs lists: which."""
 _KINDS = {number: name for name, number in onnx.TensorProto.DataType.items()}
 _FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
@@ -33,7 +37,8 @@ def require_sound(model: onnx.ModelProto, called: str) -> None:
     """Raise FileFormatError unless the model holds together.
 
     Each name is given once and before it is read; stored tensors have a known type and as many numbers as their shape
-    says; functions neither call themselves nor expand beyond :data:`MOST_NODES`, and calls fit them.
+    says; functions neither call themselves nor expand beyond :data:`MOST_NODES`, and calls fit them; where constants
+    tell it, no value has more than :data:`MOST_AXES` axes.
 
     Args:
         model: weights may be external; where those lie is checked by who reads them.
@@ -49,6 +54,8 @@ def require_sound(model: onnx.ModelProto, called: str) -> None:
             _check_names([*function.input], function.node, function.output, ())
         for tensor in stored_tensors(model):
             _check_tensor(tensor)
+        for nodes, constants in ((model.graph.node, model.graph.initializer), *((f.node, ()) for f in model.functions)):
+            _check_sizes(nodes, constants)
     except ValueError as error:
         raise FileFormatError(f"{called} is damaged: {error}; copy or export it again") from error
 
@@ -157,6 +164,9 @@ def _check_graph(graph: onnx.GraphProto, outer: _Scopes) -> None:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"two of its {what} have the name {twice!r}")
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type not in _KINDS:
+            raise ValueError(f"the value {value.name!r} has the unknown type {value.type.tensor_type.elem_type}")
     _check_names([*dict.fromkeys([*inputs, *constants])], graph.node, [each.name for each in graph.output], outer)
 
 
@@ -175,6 +185,36 @@ def _check_names(given: list[str], nodes: Iterable[onnx.NodeProto], outputs: Ite
             own.add(name)
     if missing := [name for name in outputs if name not in own and not _known(name, outer)]:
         raise ValueError(f"the output {missing[0]!r} is computed by no node")
+
+
+def _check_sizes(nodes: Iterable[onnx.NodeProto], stored: Iterable[onnx.TensorProto]) -> None:
+    """What is reshaped or expanded to a constant size is not, as a list of sizes, longer than values have axes."""
+    constants = {tensor.name: tensor for tensor in stored}
+    lengths: dict[str, int] = {}
+    for node in nodes:
+        for attribute in node.attribute:
+            for inner in subgraphs(attribute):
+                _check_sizes(inner.node, (*constants.values(), *inner.initializer))
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                constants |= dict.fromkeys(node.output, attribute.t)
+        place = _SHAPED_BY.get(node.op_type, len(node.input))
+        if place >= len(node.input):
+            continue
+        listed = node.input[place]
+        if lengths.get(listed, 0) > MOST_AXES:
+            raise ValueError(f"{node.op_type} {node.name!r} makes a value of {lengths[listed]:,} axes")
+        sizes = _integers(constants.get(listed))
+        lengths |= dict.fromkeys(node.output, prod(size for size in sizes if size > 0))
+
+
+def _integers(tensor: onnx.TensorProto | None) -> list[int]:
+    """The numbers of a short list of sizes; none where it is anything else."""
+    if tensor is None or tensor.data_type != onnx.TensorProto.INT64 or prod(tensor.dims) > MOST_AXES:
+        return []
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return []
+    found: list[int] = onnx.numpy_helper.to_array(tensor).ravel().tolist()
+    return found
 
 
 def _known(name: str, scopes: _Scopes) -> bool:

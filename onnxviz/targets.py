@@ -49,7 +49,8 @@ def segmentation(mask: npt.ArrayLike, class_index: int, shape: Sequence[int], *,
     places = [size for i, size in enumerate(sizes) if i not in {0, axis}]
     if list(inside.shape) not in (places, [sizes[0], *places]):
         raise TargetError(
-            f"a mask for an output of shape {sizes} has shape {places}, or {[sizes[0], *places]} for a mask of each "
+            f"a mask for an output of shape {sizes}, channel_axis={channel_axis}, has shape {places}, or "
+            f"{[sizes[0], *places]} for a mask of each "
             f"sample; got {list(inside.shape)}. Resize it to the output's size (nearest)"
         )
     if not inside.any():

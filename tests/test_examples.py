@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 
 import cv2
 import numpy as np
@@ -71,6 +72,21 @@ def test_same_weights(tmp_path, capsys):
         assert max(map(float, differences)) < 1e-5
     pixels = cv2.imread(str(tmp_path / "twins.png"))
     assert min(pixels.shape[:2]) > 300
+
+
+@pytest.mark.long
+def test_quantus_metrics(tmp_path, capsys, monkeypatch):
+    """Of Grad-CAM more lies on the half that shows the class, and it changes less."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        example = importlib.import_module("quantus_metrics")
+        monkeypatch.setattr(example, "METHODS", {name: example.METHODS[name] for name in ("saliency", "grad_cam")})
+        example.main(tmp_path, runs=1)
+    rows = {
+        line.split()[0]: [float(n) for n in line.split()[-4:]] for line in capsys.readouterr().out.splitlines()[-2:]
+    }
+    assert rows["grad_cam"][1] < rows["saliency"][1]
+    assert rows["grad_cam"][2] > 0.8 > rows["saliency"][2]
 
 
 def test_differences_are_seen():

@@ -1,14 +1,15 @@
 """README's examples run as they stand."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-TORCH, KERAS, STOCK = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+from tests.readme import blocks
+
+TORCH, KERAS = blocks("Twenty lines", "python")
+(STOCK,) = blocks("The file", "python")
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,12 @@ class Forward(Contestant):
         super().__init__(subject)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.setup.threads
-        cuda = ("CUDAExecutionProvider", {"use_tf32": int(self.setup.precision == "tf32")})
-        providers = [cuda] if self.setup.provider == "cuda" else []
-        self.session = onnxruntime.InferenceSession(
-            subject.plain, options, providers=[*providers, "CPUExecutionProvider"]
-        )
+        given = dict(self.setup.options)
+        providers: list[Any] = [("CPUExecutionProvider", given)]
+        if self.setup.provider == "cuda":
+            tf32 = {"use_tf32": int(self.setup.precision == "tf32")}
+            providers = [("CUDAExecutionProvider", tf32 | given), "CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(subject.plain, options, providers=providers)
 
     def answer(self, question: Question) -> Callable[[], Any]:
         """The logits."""

@@ -26,7 +26,7 @@ class Onnxviz(Contestant):
     def loaded(self) -> ov.Explainer:
         """The file, opened."""
         setup = self.setup
-        return ov.load(self.file(), providers=setup.provider, precision=setup.precision, threads=setup.threads)
+        return ov.load(self.file(), providers=setup.providers, precision=setup.precision, threads=setup.threads)
 
     def answer(self, question: Question) -> Callable[[], Any]:
         """One call of the method."""

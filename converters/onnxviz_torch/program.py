@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 
 from onnxviz.errors import InputError, UnsupportedModelError
 from onnxviz.source import seeded
+from onnxviz_torch.archive import require_no_code
 from onnxviz_torch.quiet import quiet
 from onnxviz_torch.subject import Arguments, Example, Subject, call_arguments, layers, narrow
 
@@ -24,11 +25,11 @@ CALL = re.compile(r"@\d+")
 SEEDED_BATCH = 2
 
 
-def load(path: str | PathLike[str]) -> torch.export.ExportedProgram:
+def load(path: str | PathLike[str], *, trust_code: bool = False) -> torch.export.ExportedProgram:
     """The program in a ``.pt2`` file.
 
     Raises:
-        UnsupportedModelError: another file name, or no exported program inside.
+        UnsupportedModelError: another file name, no exported program inside, or code that is not trusted.
     """
     path = Path(path)
     if path.suffix != ".pt2":
@@ -38,6 +39,8 @@ def load(path: str | PathLike[str]) -> torch.export.ExportedProgram:
         message = f"there is no file {str(path)!r}"
         raise UnsupportedModelError(message)
     try:
+        if not trust_code:
+            require_no_code(path)
         with quiet():
             return torch.export.load(path)
     except (RuntimeError, ValueError, LookupError, BadZipFile) as error:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxviz.algorithms.streams import by_unit, optional, parts, tensor_of
+from onnxviz.arguments import checked
 from onnxviz.engine.core import Engine
 from onnxviz.errors import LayerError, OptionError
 from onnxviz.manifest import Tensor
@@ -56,6 +57,7 @@ class Embedding:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's protocol
         return np.array(self.points, dtype=dtype, copy=copy)
 
+    @checked
     def plot(self, labels: npt.ArrayLike | None = None) -> Figure:
         """A scatter of the first two components, coloured by label, with a legend; the notes stand below.
 

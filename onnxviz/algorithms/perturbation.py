@@ -126,16 +126,14 @@ def score_cam(
         raise LayerError(f"layer {site.layer.name!r} and input {at.name!r} differ in their number of spatial axes")
     maps = _maps(question, feeds, site, len(x))
     sizes = [x.shape[axis] for axis in at.axes.spatial]
-    wide = resize_linear(maps.reshape(-1, *maps.shape[2:]), sizes, tuple(range(1, 1 + len(sizes)))).reshape(
-        *maps.shape[:2], *sizes
-    )
-    within = tuple(range(2, wide.ndim))
-    low, high = wide.min(within, keepdims=True), wide.max(within, keepdims=True)
-    scaled = np.divide(wide - low, high - low, out=np.zeros_like(wide), where=high > low)
+    within = tuple(range(1, 1 + len(sizes)))
     shape = [size if axis in at.axes.spatial else 1 for axis, size in enumerate(x.shape)][1:]
 
     def masked(rows: Array, variants: Array) -> Array:
-        moved: Array = x[rows] * scaled[rows, variants].reshape(len(rows), *shape).astype(x.dtype)
+        wide = resize_linear(maps[rows, variants], sizes, within)
+        low, high = wide.min(within, keepdims=True), wide.max(within, keepdims=True)
+        scaled = np.divide(wide - low, high - low, out=np.zeros_like(wide), where=high > low)
+        moved: Array = x[rows] * scaled.reshape(len(rows), *shape).astype(x.dtype)
         return moved
 
     channels = maps.shape[1]

@@ -192,7 +192,7 @@ def noise_of(seed: int, variant: int, shape: Sequence[int], dtype: np.dtype[Any]
 
 def baseline_like(baseline: Any, x: Array) -> Array:
     """x₀ as an array that broadcasts over x: (1, …) or (N, …)."""
-    start = array(baseline)
+    start = array(baseline, "baseline")
     if not np.issubdtype(start.dtype, np.number) or not np.isfinite(start).all():
         raise InputError(f"baseline={baseline!r}: expected finite numbers")
     if start.shape not in ((), x.shape[1:], (1, *x.shape[1:]), x.shape):

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnxviz.algorithms.nodes import MOVES, computed_by, constant
 from onnxviz.algorithms.streams import Part, by_unit, optional, parts, tensor_of
 from onnxviz.algorithms.unit_streams import Moments, Tops
+from onnxviz.arguments import checked
 from onnxviz.engine.core import Engine
 from onnxviz.errors import LayerError, OptionError
 from onnxviz.image import ImageInput
@@ -136,6 +137,7 @@ class UnitStats:
 
         return unit_stats(self)
 
+    @checked
     def plot_top(self, units: Sequence[int] | None = None) -> Figure:
         """The crops of the inputs that make units fire most: a row for each unit; None draws the first 12 that live.
 

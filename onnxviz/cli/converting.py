@@ -54,7 +54,7 @@ def convert(
     open_sizes: Annotated[
         bool, typer.Option("--open-sizes", help="Leave the sizes of pictures or series open.")
     ] = False,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run the Python code in a Keras file.")] = False,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="Run code in a Keras or .pt2 file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert a model into an explainable file.

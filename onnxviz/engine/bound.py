@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from onnxviz.arguments import as_array
 from onnxviz.engine.asked import RESULT, Asked, Attribution, Head
 from onnxviz.engine.core import Engine
 from onnxviz.engine.inputs import named
@@ -98,16 +99,17 @@ class Bound:
         self._batch = engine.chunks.samples(feeds)
         self._seed = f"{seed_name(asked.output.name)}#given"
         plain = engine.fused(asked)
-        on_cuda = plain.provider == CUDA
-        self._prepared = engine.fused(asked, cuda_graph=True) if cuda_graph and on_cuda else plain
-        device, ort = "cuda" if on_cuda else "cpu", runtime()
+        device, ort = engine.chunks.device, runtime()
+        recorded = cuda_graph and device.provider == CUDA
+        self._prepared = engine.fused(asked, cuda_graph=True) if recorded else plain
         fed = {**feeds, **({} if asked.target.seeds is None else {self._seed: self._whole(asked.target.seeds[0])})}
-        self._buffers = {n: ort.OrtValue.ortvalue_from_numpy(np.array(fed[n]), device, 0) for n in plain.inputs}
+        place = device.kind, device.index
+        self._buffers = {n: ort.OrtValue.ortvalue_from_numpy(np.array(fed[n]), *place) for n in plain.inputs}
         binding = plain.session.io_binding()
         for name in plain.inputs:
             binding.bind_ortvalue_input(name, self._buffers[name])
         for name in plain.outputs:
-            binding.bind_output(name, device)
+            binding.bind_output(name, *place)
         plain.session.run_with_iobinding(binding)  # makes buffers of the results' sizes
         self._buffers |= dict(zip(plain.outputs, binding.get_outputs(), strict=True))
         self._binding = self._prepared.session.io_binding()
@@ -169,7 +171,7 @@ def _tensor(name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any])
         found, kind = tuple(value.shape()), value.data_type()
         same = kind == f"tensor({_KINDS.get(dtype.name, dtype.name)})"
     else:
-        value = np.ascontiguousarray(value)
+        value = np.ascontiguousarray(as_array(value, f"input {name!r}"))
         found, kind, same = value.shape, value.dtype, value.dtype == dtype
     if found != shape or not same:
         raise InputError(f"input {name!r} has shape {list(found)} and type {kind}; {list(shape)}, {dtype} was bound")

@@ -13,7 +13,9 @@ from onnxviz.engine.cut import Sketch
 from onnxviz.engine.half import in_half
 from onnxviz.engine.optimizations import Optimization
 from onnxviz.engine.overlays import Changes
-from onnxviz.engine.session import Weights, create_session, recording
+from onnxviz.engine.session import create_session, recording
+from onnxviz.engine.stored import Store
+from onnxviz.engine.weights import Weights
 from onnxviz.errors import ProviderError
 from onnxviz.soundness import all_nodes
 
@@ -51,6 +53,7 @@ class SessionCache:
         max_sessions: how many are kept.
         optimizations: that rewrite each graph before its session is made.
         half: whether graphs are computed in float16.
+        store: where prepared sessions are kept for other processes.
     """
 
     def __init__(
@@ -61,12 +64,13 @@ class SessionCache:
         optimizations: Sequence[Optimization],
         *,
         half: bool = False,
+        store: Store | None = None,
     ) -> None:
         self.bundle = bundle
         self.providers = providers
         self.max_sessions = max_sessions
         self.optimizations = optimizations
-        self.half = half
+        self.half, self.store = half, store
         self._weights: Weights | None = Weights(bundle.weights, bundle.path.parent, bundle.replaced)
         self._sessions: OrderedDict[Hashable, Prepared] = OrderedDict()
         self._lock = threading.Lock()
@@ -123,7 +127,8 @@ class SessionCache:
         model = sketch.model()
         if self.half:
             in_half(model)
-        session = create_session(model, weights, providers, threads=threads)
+        prepare = self.store.session if self.store else create_session
+        session = prepare(model, weights, providers, threads=threads)
         inputs = frozenset(i.name for i in session.get_inputs())
         nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
         loops = any(node.op_type == "Loop" for node in all_nodes(nodes))

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from onnxviz.engine.cut import Graph
+from onnxviz.engine.device import Device
 from onnxviz.engine.room import first_empty
-from onnxviz.errors import InputError, LayerError, OptionError
+from onnxviz.errors import InputError, LayerError, OnnxvizWarning, OptionError, OutOfMemoryError
 from onnxviz.source import Array, Feeds
 
+Answer = TypeVar("Answer")
+
 CHUNK_BYTES = 2**30
-"""``batch_size="auto"`` keeps the values of one run, forward and backward, below this."""
+"""``batch_size="auto"`` keeps the values of one run, forward and backward, below this; on a GPU too, where it does not
+tell how much it has."""
+
+DEVICE_SHARE = 0.7
+"""The part of a GPU's free memory that ``batch_size="auto"`` gives to the values of all runs at once. Convolutions want
+room to work in, and onnxruntime takes memory in pieces that do not fit exactly."""
+
+STAGED_BYTES = 2**26
+"""Inputs of one run on a GPU, with ``batch_size="auto"``: it computes as many images at full speed, the page-locked
+memory of the host that they go through stays small, and batches of more are copied while others are computed."""
+
+AT_ONCE = 2
+"""Runs at once on a GPU: one is copied while the other is computed."""
 
 CACHE_BYTES = 2**26
 """Values that a core computes in one run, beside as many as the weights take, where samples go to cores: more of them
@@ -70,13 +88,23 @@ class Chunks:
     Args:
         graph: the file's.
         batch_size: samples per run; ``"auto"`` chooses by the memory that one sample takes.
+        device: on which they are computed.
+        threads: of a session, where one chunk is run at a time.
         cores: over which samples are spread; None where the device is no CPU, or they shall not be.
     """
 
-    def __init__(self, graph: Graph, batch_size: int | Literal["auto"], cores: int | None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        batch_size: int | Literal["auto"],
+        device: Device,
+        *,
+        threads: int | None = None,
+        cores: int | None = None,
+    ) -> None:
         self.manifest = graph.bundle.manifest
         self.batch_size = batch_size
-        self.cores = cores
+        self.device, self.threads, self.cores = device, threads, cores
         self.limit: int | None = None
         """Samples per run that fitted the device when more did not."""
         self._graph = graph
@@ -94,27 +122,70 @@ class Chunks:
 
     def held(self, feeds: Feeds, batch: int) -> int:
         """How many of ``batch`` variants of such samples are made at once, to be computed in runs."""
-        each = sum(x[:1].nbytes for name, x in feeds.items() if name in self._batched)
-        return max(1, min(batch, max(self.most(feeds, batch), HELD_BYTES // max(each, 1))))
+        each = self._input_bytes(feeds)
+        at_once = AT_ONCE if self.device.is_gpu else 1
+        return max(1, min(batch, max(at_once * self.most(feeds, batch), HELD_BYTES // each)))
 
     def most(self, feeds: Feeds, batch: int) -> int:
         """How many of ``batch`` samples like those of the feeds a device computes at once."""
         if self.batch_size != "auto":
             return self.batch_size
-        return max(1, min(batch, int(CHUNK_BYTES // self._bytes(feeds))))
+        most = (CHUNK_BYTES if self.device.cuda is None else self._room) // self._bytes(feeds)
+        if self.device.is_gpu:
+            most = min(most, STAGED_BYTES // self._input_bytes(feeds))
+        return max(1, min(batch, int(most)))
 
-    def halve(self, plan: Plan) -> bool:
+    @cached_property
+    def _room(self) -> float:
+        """What the values of a run may take on the device, which is asked once: what sessions take, they use again."""
+        assert self.device.cuda is not None
+        return DEVICE_SHARE * max(0, self.device.cuda.free_bytes() - self._graph.bundle.weight_bytes) / AT_ONCE
+
+    def _halve(self, plan: Plan) -> bool:
         """Take at most half as many samples per run from now on, after a run did not fit; False where none is left."""
         if self.manifest.static_batch or plan.size < 2:
             return False
         self.limit = plan.size // 2
         return True
 
+    def each(
+        self, answer: Callable[[Chunk, int | None], Answer], feeds: Feeds, batch: int, *, whole: Sequence[str] = ()
+    ) -> list[Answer]:
+        """The answer of each chunk, in order; it is told how many threads its sessions have.
+
+        Where one does not fit into the device's memory, all are begun again at half the size, which stays.
+
+        Args:
+            answer: computes a chunk.
+            feeds: the model's inputs.
+            batch: how many samples they hold.
+            whole: see :meth:`plan`.
+        """
+        plan = self.plan(feeds, batch, whole=whole)
+        chunks = self.cut(feeds, batch, plan.size)
+        threads = 1 if self.cores and plan.workers > 1 else self.threads
+        try:
+            if plan.workers == 1:
+                return [answer(chunk, threads) for chunk in chunks]
+            with ThreadPoolExecutor(plan.workers) as pool:
+                return list(pool.map(lambda chunk: answer(chunk, threads), chunks))
+        except OutOfMemoryError:
+            if whole or not self._halve(plan):
+                raise
+        warnings.warn(
+            f"{plan.size} samples do not fit into the memory of {self.device.provider} at once: going on with "
+            f"{self.limit}; load(…, batch_size={self.limit}) begins with as many",
+            OnnxvizWarning,
+            stacklevel=2,
+        )
+        return self.each(answer, feeds, batch)
+
     def plan(self, feeds: Feeds, batch: int, *, whole: Sequence[str] = ()) -> Plan:
         """Whole batches on all cores, or, where there are as many samples as cores, a few samples on each of them.
 
         A core to itself is faster than all cores at one operator: it never waits for the others, its values stay in
-        its cache, and operators that onnxruntime computes on one core only are computed on all.
+        its cache, and operators that onnxruntime computes on one core only are computed on all. A GPU computes a chunk
+        while the next is copied.
 
         Args:
             feeds: the model's inputs.
@@ -124,7 +195,7 @@ class Chunks:
         Raises:
             LayerError: the file cannot take all samples in one run.
         """
-        static, cores = self.manifest.static_batch, self.cores or 1
+        static, at_once = self.manifest.static_batch, AT_ONCE if self.device.is_gpu else self.cores or 1
         if whole:
             if static and static < batch:
                 raise LayerError(
@@ -133,13 +204,16 @@ class Chunks:
             return Plan(static or batch)
         if static or self.batch_size != "auto":
             size = static or min(int(self.batch_size), self.limit or batch)
-            return Plan(size, cores if -(-batch // size) >= cores else 1)
+            return Plan(size, at_once if -(-batch // size) >= at_once else 1)
         most, each = min(self.most(feeds, batch), self.limit or batch), self._bytes(feeds)
-        if self.cores is None or batch < cores or each * batch < WORTH_SPREADING:
+        if self.device.is_gpu:
+            count = -(-batch // most)
+            return Plan(-(-batch // count), min(at_once, count))
+        if self.cores is None or batch < self.cores or each * batch < WORTH_SPREADING:
             return Plan(most)
         some = max(1, round((CACHE_BYTES + self._graph.bundle.weight_bytes) / each))
-        rounds = max(1, round(batch / (cores * some)))  # all cores are done at the same time
-        return Plan(min(most, -(-batch // (cores * rounds))), cores)
+        rounds = max(1, round(batch / (self.cores * some)))  # all cores are done at the same time
+        return Plan(min(most, -(-batch // (self.cores * rounds))), self.cores)
 
     def cut(self, feeds: Feeds, batch: int, size: int) -> Iterator[Chunk]:
         """The feeds in runs of ``size`` samples; InputError where something in the network is empty for them."""
@@ -150,6 +224,10 @@ class Chunks:
             chunk = Chunk({}, start, keep, static or keep)
             chunk.feeds.update({n: chunk.rows(x) if n in self._batched else x for n, x in feeds.items()})
             yield chunk
+
+    def _input_bytes(self, feeds: Feeds) -> int:
+        """What the inputs of one sample take."""
+        return max(1, sum(x[:1].nbytes for name, x in feeds.items() if name in self._batched))
 
     def _bytes(self, feeds: Feeds) -> float:
         """What the values of one sample take, forward and backward."""

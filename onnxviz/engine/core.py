@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import onnx
 
-from onnxviz import limits
 from onnxviz.bundle import Bundle
+from onnxviz.engine import graphs
 from onnxviz.engine.asked import RESULT, WEIGHTS, Asked, Attribution, Head
 from onnxviz.engine.cache import Prepared, SessionCache
 from onnxviz.engine.chunks import Chunk, Chunks, check_batch_size, joined
-from onnxviz.engine.cut import Graph, Sketch, cut
+from onnxviz.engine.cut import Graph, Sketch
+from onnxviz.engine.device import Device
 from onnxviz.engine.optimizations import SPREAD_SAMPLES, chosen
-from onnxviz.engine.overlays import NO_CHANGES, Changes, apply_overlay
-from onnxviz.engine.session import (
-    CUDA,
-    Providers,
-    available_cores,
-    choose_providers,
-    is_cpu,
-    out_of_memory,
-    runtime,
-    runtime_errors,
-)
-from onnxviz.engine.targets import SCORE, TOP, Of, add_seed
-from onnxviz.errors import OnnxvizWarning, OptionError, OutOfMemoryError, ProviderError
+from onnxviz.engine.overlays import NO_CHANGES, Changes
+from onnxviz.engine.running import Runner
+from onnxviz.engine.session import Providers, available_cores, choose_providers, is_cpu
+from onnxviz.engine.stored import Store
+from onnxviz.engine.targets import SCORE, TOP, Of
+from onnxviz.errors import OptionError
 from onnxviz.manifest import Output, grad_name, seed_name
 from onnxviz.source import Array, Feeds
 
@@ -62,6 +53,7 @@ class Engine:
         threads: of onnxruntime; by default one per physical core.
         batch_size: samples per run; ``"auto"`` chooses by the memory that one sample takes.
         optimize: which optimisations are applied, see :mod:`onnxviz.engine.optimizations`.
+        cache: the folder in which prepared sessions are kept, see :class:`onnxviz.engine.stored.Store`.
     """
 
     def __init__(
@@ -74,6 +66,7 @@ class Engine:
         threads: int | None = None,
         batch_size: int | Literal["auto"] = "auto",
         optimize: bool | Sequence[str] = True,
+        cache: Path | None = None,
     ) -> None:
         if precision not in ("float32", "tf32", "float16"):
             raise OptionError(f"precision={precision!r}: expected 'float32', 'tf32' or 'float16'")
@@ -84,14 +77,18 @@ class Engine:
             raise OptionError(f"threads={threads}: expected None or a positive integer")
         self.bundle = bundle
         self.graph = Graph(bundle)
-        self.providers = choose_providers(providers, precision=precision)
+        self.providers = choose_providers(providers, precision=precision, engines=cache)
         self.precision = precision
         self.threads = threads
         self.provider = ""
         optimizations = chosen(optimize, plain=is_cpu(self.providers) and precision != "float16")
         spread = SPREAD_SAMPLES in {one.name for one in optimizations}
-        self.chunks = Chunks(self.graph, batch_size, (threads or available_cores()) if spread else None)
-        self._cache = SessionCache(bundle, self.providers, max_sessions, optimizations, half=precision == "float16")
+        cores = (threads or available_cores()) if spread else None
+        self.chunks = Chunks(self.graph, batch_size, Device.of(self.providers), threads=threads, cores=cores)
+        self._runner = Runner(self.chunks.device)
+        store = Store(cache) if cache and is_cpu(self.providers) else None
+        half = precision == "float16"
+        self._cache = SessionCache(bundle, self.providers, max_sessions, optimizations, half=half, store=store)
 
     def with_weights(self, arrays: Mapping[str, Array]) -> Engine:
         """An engine with the same settings and other weights, by the names of the file's initializers."""
@@ -118,10 +115,10 @@ class Engine:
         whole = [name for name, axis in zip(names, axes, strict=True) if axis is None]
 
         def answer(chunk: Chunk, threads: int | None) -> list[Array]:
-            prepared = self._prepared(("values", names), lambda: self._values_model(names), threads)
+            prepared = self._prepared(("values", names), lambda: graphs.of_values(self.graph, names), threads)
             return [chunk.kept(r, axis) for r, axis in zip(self._run(prepared, chunk.feeds), axes, strict=True)]
 
-        parts = self._each(answer, feeds, batch, whole=whole)
+        parts = self.chunks.each(answer, feeds, batch, whole=whole)
         return {n: joined([p[i] for p in parts], axis) for i, (n, axis) in enumerate(zip(names, axes, strict=True))}
 
     def attribute(
@@ -154,7 +151,7 @@ class Engine:
             top = None if piece.top is None else chunk.kept(piece.top, 0)
             return _Piece(chunk.kept(piece.values, axis), top, chunk.kept(piece.score, 0), piece.changes)
 
-        pieces = self._each(answer, feeds, batch)
+        pieces = self.chunks.each(answer, feeds, batch)
         tops, values = [p.top for p in pieces if p.top is not None], [p.values for p in pieces]
         return Attribution(
             (joined(values, axis) if weights is None else reduce(np.add, values)).astype(np.float32, copy=False),
@@ -184,13 +181,7 @@ class Engine:
         wanted = [grad_name(name) for name in wrt]
 
         def build() -> tuple[Sketch, Changes]:
-            sketch = cut(self.graph, wanted, given=given, live=seeds)
-            for seed in seeds:
-                fed = sketch.input(f"{seed}#given", self._element_type(seed), None)
-                sketch.seeding.append(onnx.helper.make_node("Identity", [fed], [seed], name=seed))
-            for name in wanted:
-                sketch.output(name, f"{RESULT}/{name}")
-            return sketch, NO_CHANGES
+            return graphs.of_linear(self.graph, wanted, given, seeds)
 
         prepared = self._prepared(("linear", given, seeds, tuple(wanted)), build, self.threads)
         fed = {f"{k}#given" if k in seeds else k: v for k, v in cotangents.items()}
@@ -199,7 +190,11 @@ class Engine:
     def forward(self, feeds: Feeds, names: Sequence[str]) -> dict[str, Array]:
         """Values in one run, where fed values of layers replace what the graph would compute."""
         given, wanted = tuple(n for n in feeds if n not in self._input_names), tuple(names)
-        prepared = self._prepared(("forward", given, wanted), lambda: self._values_model(wanted, given), self.threads)
+
+        def build() -> tuple[Sketch, Changes]:
+            return graphs.of_values(self.graph, wanted, given)
+
+        prepared = self._prepared(("forward", given, wanted), build, self.threads)
         return dict(zip(wanted, self._run(prepared, feeds), strict=True))
 
     def iterate(self, feeds: Feeds, work: Callable[[Chunk, Run], Answer]) -> list[Answer]:
@@ -219,7 +214,7 @@ class Engine:
 
             return work(chunk, run)
 
-        return self._each(answer, feeds, self.chunks.samples(feeds))
+        return self.chunks.each(answer, feeds, self.chunks.samples(feeds))
 
     # ----- one target: forward, seed, backward and head in one session -----
 
@@ -234,8 +229,7 @@ class Engine:
         top = asked.target.seeds is None
 
         def build() -> tuple[Sketch, Changes]:
-            reads = [*asked.head.reads, asked.output.logits]
-            return self._closed(cut(self.graph, reads, live=[seed_name(asked.output.name)]), asked, top=top)
+            return graphs.of_target(self.graph, asked, top=top)
 
         key = ("fused", *asked.key, top, *(["graph"] if cuda_graph else []))
         return self._prepared(key, build, threads or self.threads, cuda_graph=cuda_graph)
@@ -245,12 +239,10 @@ class Engine:
     def _split(self, chunk: Chunk, asked: Asked, threads: int | None) -> _Piece:
         head, output = asked.head, asked.output
         boundary = tuple(dict.fromkeys([*self.graph.boundary(head.reads, []), output.logits]))
-        forward = self._prepared(("values", boundary), lambda: self._values_model(boundary), threads)
+        forward = self._prepared(("values", boundary), lambda: graphs.of_values(self.graph, boundary), threads)
 
         def build() -> tuple[Sketch, Changes]:
-            sketch = cut(self.graph, head.reads, given=boundary, live=[seed_name(output.name)])
-            sketch.inputs.setdefault(output.logits, self.graph.info[output.logits])
-            return self._closed(sketch, asked, top=False)
+            return graphs.of_one_of_several(self.graph, asked, boundary)
 
         backward = self._prepared(("split", *asked.key), build, threads)
         held = dict(zip(boundary, self._run(forward, chunk.feeds, keep=True), strict=True))
@@ -261,64 +253,11 @@ class Engine:
         values, score = (np.stack([run[name] for run in runs], axis=1) for name in (RESULT, SCORE))
         return _Piece(values, None, score, backward.changes)
 
-    def _closed(self, sketch: Sketch, asked: Asked, *, top: bool) -> tuple[Sketch, Changes]:
-        """With the head, the seed and the overlay."""
-        sketch.output(asked.head.build(sketch), RESULT)
-        add_seed(sketch, asked.output, asked.of, top=top, dtype=self._element_type(asked.output.logits))
-        changes = apply_overlay(sketch, asked.overlay, asked.head.at) if asked.overlay else NO_CHANGES
-        return sketch, changes
-
-    # ----- runs -----
-
-    def _each(
-        self,
-        answer: Callable[[Chunk, int | None], Answer],
-        feeds: Feeds,
-        batch: int,
-        *,
-        whole: Sequence[str] = (),
-    ) -> list[Answer]:
-        """The answer of each chunk, in order; each is told how many threads its sessions have.
-
-        Where several chunks are run at once, each has a core to itself. Where one does not fit into the device's
-        memory, all are begun again at half the size, which stays.
-        """
-        plan = self.chunks.plan(feeds, batch, whole=whole)
-        chunks = self.chunks.cut(feeds, batch, plan.size)
-        try:
-            if plan.workers == 1:
-                return [answer(chunk, self.threads) for chunk in chunks]
-            with ThreadPoolExecutor(plan.workers) as pool:
-                return list(pool.map(lambda chunk: answer(chunk, 1), chunks))
-        except OutOfMemoryError:
-            if whole or not self.chunks.halve(plan):
-                raise
-        warnings.warn(
-            f"{plan.size} samples do not fit into the memory of {self.provider} at once: going on with "
-            f"{self.chunks.limit}; load(…, batch_size={self.chunks.limit}) begins with as many",
-            OnnxvizWarning,
-            stacklevel=2,
-        )
-        return self._each(answer, feeds, batch)
+    # ----- sessions and runs -----
 
     @property
     def _input_names(self) -> set[str]:
         return {t.name for t in self.bundle.manifest.inputs}
-
-    def _element_type(self, value: str) -> int:
-        info = self.graph.info.get(value)
-        if info is not None and info.type.tensor_type.elem_type:
-            return int(info.type.tensor_type.elem_type)
-        return onnx.TensorProto.FLOAT
-
-    def _values_model(self, names: Iterable[str], given: Iterable[str] = ()) -> tuple[Sketch, Changes]:
-        sketch = cut(self.graph, names, given=set(given))
-        for name in names:
-            if name in sketch.inputs:
-                sketch.output(name, f"head/{name}")
-            else:
-                sketch.outputs.append(name)
-        return sketch, NO_CHANGES
 
     def _prepared(
         self,
@@ -334,33 +273,8 @@ class Engine:
         return prepared
 
     def _run(self, prepared: Prepared, feeds: Mapping[str, Any], *, keep: bool = False) -> list[Any]:
-        """Run a session; with ``keep`` the results stay OrtValues where they were computed."""
-        with limits.patience() if prepared.loops else nullcontext() as options:
-            try:
-                return self._computed(prepared, feeds, options, keep=keep)
-            except runtime_errors() as error:
-                if options is not None and options.terminate:
-                    raise ProviderError(f"a run took longer than {limits.MOST_SECONDS:.0f} s and was ended") from error
-                kind = OutOfMemoryError if out_of_memory(error) else ProviderError
-                raise kind(f"{self.provider} failed while computing: {error}") from error
-
-    def _computed(self, prepared: Prepared, feeds: Mapping[str, Any], options: Any, *, keep: bool) -> list[Any]:
-        ort = runtime()
-        on_cuda = self.provider == CUDA
-        if not (keep or on_cuda or any(isinstance(v, ort.OrtValue) for v in feeds.values())):
-            given = {k: v for k, v in feeds.items() if k in prepared.inputs}
-            return list(prepared.session.run(list(prepared.outputs), given, options))
-        binding = prepared.session.io_binding()
-        for name in prepared.inputs:
-            if isinstance(feeds[name], ort.OrtValue):
-                binding.bind_ortvalue_input(name, feeds[name])
-            else:
-                binding.bind_cpu_input(name, feeds[name])
-        for name in prepared.outputs:
-            binding.bind_output(name, "cuda" if on_cuda and keep else "cpu")
-        prepared.session.run_with_iobinding(binding, options)
-        results = binding.get_outputs()
-        return list(results) if keep else [r.numpy() for r in results]
+        """Run a session, see :meth:`onnxviz.engine.running.Runner.run`."""
+        return self._runner.run(prepared, feeds, keep=keep)
 
     # ----- life -----
 
@@ -373,5 +287,6 @@ class Engine:
         }
 
     def close(self) -> None:
-        """Release all sessions and the weights."""
+        """Release all sessions, the weights and the buffers."""
         self._cache.close()
+        self._runner.close()

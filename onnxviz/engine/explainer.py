@@ -8,13 +8,13 @@ from typing import Literal
 
 from onnxviz.arguments import checked, checked_methods
 from onnxviz.engine.deployment import Deployment
-from onnxviz.engine.methods import Methods
+from onnxviz.engine.reporting import Reporting
 from onnxviz.engine.session import Providers
 from onnxviz.engine.timing import Timing
 
 
 @checked_methods
-class Explainer(Methods, Deployment, Timing):
+class Explainer(Reporting, Deployment, Timing):
     """Explains the network in an explainable ONNX file, without the framework that it came from.
 
     Shared arguments of the methods:
@@ -38,16 +38,21 @@ class Explainer(Methods, Deployment, Timing):
 
     Args:
         path: an explainable file, written by :func:`onnxviz.convert`.
-        providers: execution providers, ``"cpu"``, ``"cuda"`` or onnxruntime's names; None is CUDA where this
-            onnxruntime has it, else the CPU. A pair gives one its options: ``[("cuda", {"prefer_nhwc": 1})]``,
-            ``[("tensorrt", {"trt_fp16_enable": True}), "cuda"]``.
+        providers: execution providers, ``"cpu"``, ``"cuda"``, ``"tensorrt"`` (then CUDA; see
+            :func:`onnxviz.engine.session.choose_providers`) or onnxruntime's names; None is CUDA where this onnxruntime
+            has it, else the CPU. A pair gives one its options: ``[("cuda", {"prefer_nhwc": 1})]``,
+            ``[("cuda", {"device_id": 1})]``.
         precision: ``"float32"``; ``"tf32"`` for faster products on CUDA, of factors rounded to 10 bits; ``"float16"``
             for half the memory and, on a GPU, its fastest units: values beyond 65504 become infinite, gradients below
             6e-8 zero. Results come as float32 and say what they were computed in.
-        batch_size: samples per run; ``"auto"`` fits them into a fixed amount of memory.
+        batch_size: samples per run; ``"auto"`` fits them into a fixed amount of memory, on a GPU into a part of what is
+            free there when it is first asked. A GPU has two runs at once: one is copied, the other computed.
         max_sessions: how many prepared sub-graphs are kept. They share the weights.
         threads: of onnxruntime; None is its default, one per physical core.
         optimize: which of :data:`onnxviz.engine.optimizations.NAMES` are applied; True is all, False none.
+        cache: keep what is prepared for each question in a folder (True: ``<file>.cache`` beside the file), so that the
+            next process that asks it starts faster. It takes about twice the weights for each, and may be deleted when
+            nobody uses it. On the CPU these are sessions, for TensorRT what it compiled; CUDA alone keeps nothing.
 
     Raises:
         FileFormatError: the file is not an explainable one.
@@ -66,6 +71,7 @@ def load(
     max_sessions: int = 8,
     threads: int | None = None,
     optimize: bool | Sequence[str] = True,
+    cache: bool | str | os.PathLike[str] = False,
 ) -> Explainer:
     """Open an explainable file; arguments and errors are those of :class:`Explainer`."""
     return Explainer(
@@ -76,4 +82,5 @@ def load(
         max_sessions=max_sessions,
         threads=threads,
         optimize=optimize,
+        cache=cache,
     )

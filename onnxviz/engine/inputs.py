@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxviz.arguments import as_array
 from onnxviz.engine.pictures import Pictures, pictures_of
 from onnxviz.errors import InputError, nearest
 from onnxviz.manifest import Input, Manifest
@@ -71,7 +72,7 @@ def _array_of(value: Any, tensor: Input) -> Array:
     return array(value) if pictures is None else pictures.x
 
 
-def array(x: Any) -> Array:
+def array(x: Any, called: str = "the input") -> Array:
     """Anything that holds numbers as a numpy array: without a copy where numpy or DLPack allows."""
     if isinstance(x, np.ndarray):
         return x
@@ -81,10 +82,7 @@ def array(x: Any) -> Array:
         return np.from_dlpack(x)
     if hasattr(x, "cpu"):
         x = x.cpu()
-    try:
-        return np.asarray(x)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the input ({type(x).__name__}) cannot be read as an array: {error}") from error
+    return as_array(x, called)
 
 
 def _checked(x: Array, tensor: Input) -> Array:

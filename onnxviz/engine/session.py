@@ -5,27 +5,42 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from onnxviz.errors import MissingDependencyError, OptionError, ProviderError
-from onnxviz.source import Array
+from onnxviz.errors import MissingDependencyError, OnnxvizWarning, OptionError, ProviderError
+from onnxviz.limits import most_bytes
 
 if TYPE_CHECKING:
     import onnxruntime
 
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+    from onnxviz.engine.weights import Weights
+
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 Providers = Sequence[str | tuple[str, Mapping[str, Any]]] | str | None
+
+OLDEST = (1, 30)
+"""The first onnxruntime that computes what the tests expect. Earlier ones are wrong without a word: up to 1.26 they
+take one body for all overloads of a function, up to 1.27 gradients of masked LSTMs and GRUs are wrong, in 1.28 RNNs of
+rare activations, in 1.29 the steps of an ascent."""
+
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+
+LARGEST_FOLDED = "optimization.constant_folding_max_output_size_in_bytes"
+
+FOLDED = 2**24
+"""Bytes of a constant that a graph may compute beforehand, where its weights are smaller: the rest is computed when it
+is run, in memory that is bounded."""
 
 PREPACK_LIMIT = 2**28
 """Above this many bytes of weights matrices are not prepacked: a copy per session would cost more than it saves."""
-
-SHARED_FROM = 2**20
-"""Weights of at least this many bytes are shared between sessions."""
 
 
 def runtime() -> Any:
@@ -42,6 +57,11 @@ def runtime() -> Any:
             "the installed onnxruntime is broken (it has no InferenceSession; onnxruntime and onnxruntime-gpu must not "
             "be installed together): uninstall both and install 'onnxviz[cpu]' or 'onnxviz[gpu]'"
         )
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < OLDEST:
+        raise MissingDependencyError(
+            f"onnxviz needs onnxruntime {'.'.join(map(str, OLDEST))} or later, and {onnxruntime.__version__} is "
+            f"installed: pip install --upgrade onnxruntime (or onnxruntime-gpu, where that is what is installed)"
+        )
     return onnxruntime
 
 
@@ -52,42 +72,116 @@ def runtime_errors() -> tuple[type[Exception], ...]:
     return (RuntimeError, *(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Exception)))
 
 
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "bad allocation", "available memory of")
+
+
 def out_of_memory(error: Exception) -> bool:
     """Whether one of onnxruntime's exceptions tells that memory did not suffice, on the host or on a device."""
     said = str(error).lower()
-    return any(words in said for words in ("out of memory", "failed to allocate memory", "bad_alloc", "bad allocation"))
+    return any(words in said for words in _OUT_OF_MEMORY)
 
 
-def choose_providers(wanted: Providers, *, precision: str = "float32") -> list[tuple[str, dict[str, Any]]]:
+def choose_providers(
+    wanted: Providers, *, precision: str = "float32", engines: Path | None = None
+) -> list[tuple[str, dict[str, Any]]]:
     """Provider names with their options, CPU last.
+
+    ``"tensorrt"`` is TensorRT, then CUDA for what it does not take. It compiles each graph for each new shape, which
+    takes minutes and pays where the same shapes come thousands of times: give ``batch_size`` as many samples as each
+    call has. It chooses its kernels itself, with TF32 among them whatever the precision, so results are less exact.
 
     Args:
         wanted: None takes CUDA where this onnxruntime has it, else the CPU; names may be short (``"cpu"``,
-            ``"cuda"``) or onnxruntime's own, each alone or in a pair with its options.
-        precision: ``"tf32"`` lets CUDA round float32 products to 10 bits; the others do not.
+            ``"cuda"``, ``"tensorrt"``) or onnxruntime's own, each alone or in a pair with its options. A list that ends
+            with the CPU, ``["cuda", "cpu"]``, asks to go on without those before it that cannot be started.
+        precision: ``"tf32"`` lets CUDA round float32 products to 10 bits, ``"float16"`` lets TensorRT compute in
+            halves; the others do not.
+        engines: the folder in which TensorRT keeps what it compiled, and the times that it measured.
 
     Raises:
         ProviderError: this onnxruntime has none of that name.
         OptionError: what was given is neither names nor pairs of names and options.
     """
+    if wanted != "cpu":
+        _load_cuda()
     available = runtime().get_available_providers()
     if wanted is None:
-        wanted = [p for p in (CUDA, CPU) if p in available]
+        wanted = CUDA if CUDA in available else CPU
     short = {p.removesuffix("ExecutionProvider").lower(): p for p in available}
+    defaults = {CUDA: {"use_tf32": int(precision == "tf32")}, TENSORRT: _tensorrt(precision, engines)}
     found: dict[str, dict[str, Any]] = {}
-    for one in [wanted] if isinstance(wanted, str) else wanted:
-        name, options = (one, {}) if isinstance(one, str) else one if _is_pair(one) else (None, {})
-        if name is None:
-            raise OptionError(f"providers: {one!r} is neither a name nor a pair (name, options), as ('cuda', {{…}})")
-        full = short.get(name.lower(), name)
-        if full not in available:
-            raise ProviderError(
-                f"provider {name!r} is not available in this onnxruntime; available: {', '.join(available)}"
-                + (". For CUDA install 'onnxviz[gpu]' instead of 'onnxviz[cpu]'" if "cuda" in name.lower() else "")
-            )
-        found[full] = {**({"use_tf32": int(precision == "tf32")} if full == CUDA else {}), **options}
+    for one in [wanted] if isinstance(wanted, str) else _startable(wanted, short):
+        name, options = _named(one, short)
+        found[name] = {**defaults.get(name, {}), **options}
+    if TENSORRT in found and CPU not in found and CUDA in available:
+        found.setdefault(CUDA, defaults[CUDA] | _of_same_device(found[TENSORRT]))
     found.setdefault(CPU, {})
     return list(found.items())
+
+
+def _startable(wanted: Sequence[Any], short: Mapping[str, str]) -> list[Any]:
+    """Of a list that ends with the CPU, what can be started: to name it behind others asks to fall back on it."""
+    names = [one if isinstance(one, str) else one[0] if _is_pair(one) else "" for one in wanted]
+    full = [short.get(name.lower(), name) for name in names]
+    if CPU not in full[1:]:
+        return list(wanted)
+    kept = []
+    for one, name in zip(wanted, full, strict=True):
+        if name in ("", CPU) or (name in short.values() and _starts(name)):
+            kept.append(one)
+        else:
+            said = "could not be started" if name in short.values() else "is not in this onnxruntime"
+            warnings.warn(f"{name} {said}: going on without it, as asked", OnnxvizWarning, stacklevel=2)
+    return kept
+
+
+@cache
+def _starts(provider: str) -> bool:
+    """Whether onnxruntime runs a graph of one node with a provider."""
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "xy")
+    graph = onnx.helper.make_graph([node], "one", [x], [y])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    try:
+        session = runtime().InferenceSession(model.SerializeToString(), providers=[provider, CPU])
+    except runtime_errors():
+        return False
+    return provider in session.get_providers()
+
+
+def _named(one: Any, short: Mapping[str, str]) -> tuple[str, Mapping[str, Any]]:
+    """A provider's full name, and its options."""
+    name, options = (one, {}) if isinstance(one, str) else one if _is_pair(one) else (None, {})
+    if name is None:
+        raise OptionError(f"providers: {one!r} is neither a name nor a pair (name, options), as ('cuda', {{…}})")
+    full = short.get(name.lower(), name)
+    if full not in short.values():
+        raise ProviderError(
+            f"provider {name!r} is not available in this onnxruntime; available: {', '.join(short.values())}"
+            + (". For CUDA install 'onnxviz[gpu]' instead of 'onnxviz[cpu]'" if "cuda" in name.lower() else "")
+        )
+    return full, options
+
+
+@cache
+def _load_cuda() -> None:
+    """CUDA's libraries that pip has installed, which an onnxruntime for GPUs finds only once they are loaded."""
+    ort = runtime()
+    if getattr(ort, "cuda_version", ""):
+        with redirect_stdout(StringIO()):  # what is missing is told when it is needed
+            ort.preload_dlls()
+
+
+def _tensorrt(precision: str, engines: Path | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"trt_fp16_enable": True} if precision == "float16" else {}
+    if engines is not None:
+        options |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(engines)}
+        options |= {"trt_timing_cache_enable": True, "trt_timing_cache_path": str(engines)}
+    return options
+
+
+def _of_same_device(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"device_id": options["device_id"]} if "device_id" in options else {}
 
 
 def _is_pair(given: Any) -> bool:
@@ -114,7 +208,8 @@ def _share_arena() -> None:
     """One CPU arena for all sessions: each would keep what its largest run needed, and runs hardly ever coincide."""
     ort = runtime()
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
-    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1})  # the default doubles what it takes
+    # The default doubles what it takes; what takes too much is refused, before the system ends the process for it.
+    as_requested = ort.OrtArenaCfg({"arena_extend_strategy": 1, "max_mem": most_bytes()})
     ort.create_and_register_allocator(info, as_requested)
 
 
@@ -124,55 +219,6 @@ def _malloc_trim() -> Any:
     return getattr(ctypes.CDLL(None), "malloc_trim", int) if sys.platform == "linux" else int
 
 
-class Weights:
-    """A file's weights, shared by all sessions made from it; those ``in_memory`` are not what the file has."""
-
-    def __init__(
-        self, arrays: Mapping[str, Array], folder: Path | None = None, in_memory: Container[str] = frozenset()
-    ) -> None:
-        self.arrays = arrays
-        self.folder = folder
-        self.in_memory = in_memory
-        self.nbytes = sum(a.nbytes for a in arrays.values())
-        self._values: dict[str, onnxruntime.OrtValue] = {}
-
-    def lend(self, options: onnxruntime.SessionOptions, model: onnx.ModelProto, *, on_cpu: bool) -> None:
-        """Give a session these weights: on the CPU it reads the largest where they lie, others it maps from the file.
-
-        Only weights of matrix products and embeddings are shared: onnxruntime rewrites others in place at times (it
-        transposes a constant rather than its partner), and would then compute with the shared, unchanged one. Weights
-        that are in no file are all shared: they are those of a graph that runs once, as it stands.
-        """
-        names = [t.name for t in model.graph.initializer if t.name in self.arrays]
-        if self.folder is None:
-            # The first call tells where the tensors are, the second that the session may use them without a copy.
-            options.add_external_initializers(names, [self._value(name) for name in names])
-            for name in names:
-                options.add_initializer(name, self._value(name))
-            return
-        fixed = _used_only(model.graph.node, {("Gemm", 0), ("Gemm", 1), ("Gather", 0)}) if on_cpu else set()
-        lent = [name for name in names if name in fixed and self.arrays[name].nbytes >= SHARED_FROM]
-        for name in lent:
-            options.add_initializer(name, self._value(name))
-        replaced = [name for name in names if name in self.in_memory and name not in lent]
-        options.add_external_initializers(replaced, [self._value(name) for name in replaced])
-
-    def _value(self, name: str) -> onnxruntime.OrtValue:
-        if name not in self._values:
-            self._values[name] = runtime().OrtValue.ortvalue_from_numpy(self.arrays[name])
-        return self._values[name]
-
-
-def _used_only(nodes: Iterable[onnx.NodeProto], places: set[tuple[str, int]]) -> set[str]:
-    """Names that are read nowhere but as these inputs of these operators."""
-    inside: set[str] = set()
-    outside: set[str] = set()
-    for node in nodes:
-        for index, name in enumerate(node.input):
-            (inside if (node.op_type, index) in places else outside).add(name)
-    return inside - outside
-
-
 def create_session(
     model: onnx.ModelProto,
     weights: Weights,
@@ -180,43 +226,68 @@ def create_session(
     *,
     threads: int | None = None,
     optimize: bool = True,
+    copy: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session for ``model``, whose large weights are external tensors found in ``weights``.
 
-    With ``optimize=False`` the graph is run as it stands, in memory that goes back to the system.
+    With ``optimize=False`` the graph is run as it stands, in memory that goes back to the system. ``copy`` is a file
+    that is written: the graph as onnxruntime's optimiser left it, with all weights beside it in ``<name>.data``.
 
     Raises:
         ProviderError: the first provider could not be started (onnxruntime would go on with the CPU).
     """
-    ort = runtime()
-    options = ort.SessionOptions()
+    options = session_options(weights, threads=threads, arena=optimize)
+    if not optimize:
+        options.graph_optimization_level = runtime().GraphOptimizationLevel.ORT_DISABLE_ALL
+    if weights.folder is not None:
+        options.add_session_config_entry(WEIGHTS_FOLDER, str(weights.folder.resolve()))
+    if copy is not None:
+        options.optimized_model_filepath = str(copy)
+        entry = "session.optimized_model_external_initializers_"
+        options.add_session_config_entry(f"{entry}file_name", f"{copy.name}.data")
+        options.add_session_config_entry(f"{entry}min_size_in_bytes", "1024")
+    weights.lend(options, model, on_cpu=is_cpu(providers))
+    return started(model.SerializeToString(), options, providers)
+
+
+def session_options(weights: Weights, *, threads: int | None, arena: bool = True) -> onnxruntime.SessionOptions:
+    """What holds for all sessions with these weights; without ``arena`` memory goes back to the system."""
+    options = runtime().SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
-    if optimize:
+    if arena:
         _share_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     else:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    options.add_session_config_entry(LARGEST_FOLDED, str(max(FOLDED, weights.nbytes)))
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # integer kernels would round otherwise
     if weights.nbytes > PREPACK_LIMIT:
         options.add_session_config_entry("session.disable_prepacking", "1")
-    if weights.folder is not None:
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path", str(weights.folder.resolve())
-        )
-    weights.lend(options, model, on_cpu=is_cpu(providers))
+    return options
+
+
+def started(
+    graph: bytes, options: onnxruntime.SessionOptions, providers: Sequence[tuple[str, dict[str, Any]]]
+) -> onnxruntime.InferenceSession:
+    """The session; ProviderError if onnxruntime does not take the graph, or does not start the first provider."""
+    ort = runtime()
     try:
-        session = ort.InferenceSession(model.SerializeToString(), options, providers=list(providers))
+        session = ort.InferenceSession(graph, options, providers=list(providers))
     except runtime_errors() as error:
-        raise ProviderError(f"onnxruntime {ort.__version__} could not prepare the graph: {error}") from error
+        raise _unprepared(error) from error
     _malloc_trim()(0)  # preparing a session frees as much as it keeps, and glibc would hold on to it
     first, _ = providers[0]
     if first not in session.get_providers():
         raise ProviderError(
             f"{first} could not be started; onnxruntime would have gone on with {session.get_providers()}. Pass "
-            f"providers='cpu' to use the CPU, or check the provider's libraries (CUDA and cuDNN versions)"
+            f"providers='cpu' to use the CPU ([…, 'cpu'] to fall back on it), or "
+            f"check the provider's libraries (CUDA and cuDNN versions)"
         )
     return session
+
+
+def _unprepared(error: Exception) -> ProviderError:
+    return ProviderError(f"onnxruntime {runtime().__version__} could not prepare the graph: {error}")

@@ -21,6 +21,7 @@ from onnxviz.errors import OptionError
 from onnxviz.export.drawing import drawn
 from onnxviz.export.plain import plain
 from onnxviz.export.plan import Architect, Plan, planned
+from onnxviz.files import accessing
 from onnxviz.manifest import Layer
 from onnxviz.source import Array
 
@@ -134,7 +135,7 @@ def _require_room(path: Path, model: onnx.ModelProto, weights: Mapping[str, Arra
 def _write(path: Path, model: onnx.ModelProto, weights: Mapping[str, Array]) -> None:
     import onnx_ir as ir
 
-    with path.open("wb") as file:
+    with accessing(path.name, "write"), path.open("wb") as file:
         wire.write(file, model, [(name, ir.tensor(array, name=name)) for name, array in weights.items()])
         file.flush()
         os.fsync(file.fileno())

@@ -14,6 +14,7 @@ from onnxviz.algorithms.registry import METHODS, explain_by_name
 from onnxviz.engine.asked import Asked, Head
 from onnxviz.engine.core import Engine
 from onnxviz.engine.cut import Sketch, cut
+from onnxviz.engine.graphs import closed, element_type
 from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.optimizations import chosen
 from onnxviz.engine.targets import Of, choose_output
@@ -110,14 +111,14 @@ class Architect(Engine):
         """The graph of one question, whose seed is an input, and of some values of the forward pass."""
         wanted = [*asked.head.reads, asked.output.logits, *values]
         sketch = cut(self.graph, wanted, live=[seed_name(asked.output.name)])
-        sketch, _ = self._closed(sketch, asked, top=False)
+        sketch, _ = closed(sketch, asked, top=False)
         for optimization in chosen(optimize=True, plain=False):
             optimization.rewrite(sketch)
         return sketch
 
     def element_type(self, value: str) -> int:
         """ONNX's number of a value's element type."""
-        return self._element_type(value)
+        return element_type(self.graph, value)
 
 
 class _HeardError(Exception):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from onnxviz.arguments import as_array
 from onnxviz.errors import ConversionError, InputError, UnsupportedModelError
 from onnxviz.limits import require_room
 from onnxviz.source import Array, Feeds, seeded
@@ -120,7 +121,7 @@ def _seeded(declared: DeclaredInput, seed: int) -> Array:
 
 
 def _checked(declared: DeclaredInput, given: npt.ArrayLike) -> Array:
-    array = np.asarray(given)
+    array = as_array(given, "example")
     mismatch = f"example for input {declared.name!r} is {array.dtype} {array.shape}; expected {declared}"
     if array.dtype != declared.dtype and not (declared.dtype.kind == "O" and array.dtype.kind in "US"):
         raise InputError(f"{mismatch}: convert it with .astype")

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from onnxviz.errors import FileFormatError, UnsupportedModelError
+from onnxviz.files import require_readable
 from onnxviz.graph.bfloat16 import widen
 from onnxviz.soundness import require_sound, stored_bytes, stored_tensors
 from onnxviz.source import Array
@@ -163,3 +164,4 @@ def _check_external(tensor: onnx.TensorProto, folder: Path | None, called: str) 
             f"{location!r}, where {called} keeps its weights, has {there} bytes; {tensor.name!r} needs {size} from "
             f"byte {offset} on ({length} are promised): it is cut off, or belongs to another model"
         )
+    require_readable(file)

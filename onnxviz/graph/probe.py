@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from onnxviz.engine.session import Weights, create_session, runtime_errors
+from onnxviz.engine.session import create_session, runtime_errors
+from onnxviz.engine.weights import Weights
 from onnxviz.errors import ConversionError, ProviderError
 from onnxviz.graph.original import missing_kernel
 from onnxviz.graph.symbols import Symbols

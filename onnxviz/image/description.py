@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.arguments import as_array, checked
 from onnxviz.errors import InputError, OptionError, nearest
 from onnxviz.image.geometry import View
 from onnxviz.image.reading import Array, Picture, Pixels, read_pixels
@@ -88,6 +89,7 @@ class ImageInput:
                 )
 
     @classmethod
+    @checked
     def preset(cls, name: str, size: int | tuple[int, int] | None = None, **changes: Any) -> ImageInput:
         """A usual preparation by name: see :data:`onnxviz.image.presets.PRESETS`.
 
@@ -131,6 +133,7 @@ class ImageInput:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
+    @checked
     def from_dict(cls, description: Mapping[str, Any]) -> ImageInput:
         """The inverse of :meth:`to_dict`.
 
@@ -160,7 +163,10 @@ class ImageInput:
         """Pixels of any size (h, w, 3) at the network's size (H, W, 3): cut out and resized."""
         from PIL import Image
 
+        pixels = read_pixels(as_array(pixels, "pixels"))
         steps, (height, width) = self._steps(pixels.shape[:2]), self._size
+        if steps == _Steps((0, 0, height, width), (height, width)):
+            return pixels
         top, left, h, w = steps.part
         part = Image.fromarray(np.ascontiguousarray(pixels[top : top + h, left : left + w]))
         resized = part.resize(steps.resized[::-1], Image.Resampling(INTERPOLATIONS[self.interpolation]))
@@ -169,6 +175,7 @@ class ImageInput:
 
     def view(self, picture: tuple[int, int]) -> View:
         """Which part of a picture of this (height, width) the network sees, and what lays its places over it."""
+        picture = _height_and_width("picture", picture)
         steps = self._steps(picture)
         starts, ends = [], []
         for axis, (n, seen) in enumerate(zip(picture, self._size, strict=True)):
@@ -201,16 +208,19 @@ class ImageInput:
         Raises:
             InputError: not uint8, or not of this size.
         """
-        batch = np.asarray(pixels)
+        batch = as_array(pixels, "pixels")
         batch = batch[None] if batch.ndim == 3 else batch
         if batch.dtype != np.uint8 or batch.shape[1:] != (*self._size, 3):
             height, width = self._size
             raise InputError(
                 f"encode takes uint8 RGB pixels ({height}, {width}, 3) or (N, {height}, {width}, 3); "
-                f"got {pixels.dtype} {pixels.shape}; fit() brings a picture to this size"
+                f"got {batch.dtype} {np.shape(pixels)}; fit() brings a picture to this size"
             )
-        x = (_from_rgb(batch, self.channels).astype(np.float32) * self.scale - self._mean) / self._std
-        return np.ascontiguousarray(x.transpose(0, 3, 1, 2) if self.layout == "NCHW" else x, dtype=np.float32)
+        x = np.moveaxis(_from_rgb(batch, self.channels), -1, 1).astype(np.float32, order="C")  # planes: long rows
+        x *= np.float32(self.scale)
+        x -= self._mean[:, None, None]
+        x /= self._std[:, None, None]
+        return x if self.layout == "NCHW" else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
 
     def pixels(self, x: npt.ArrayLike) -> Pixels:
         """What the network saw: RGB pixels (N, H, W, 3) of an input array, rounded and kept within 0 … 255.
@@ -218,10 +228,13 @@ class ImageInput:
         Raises:
             InputError: ``x`` has not this layout and number of channels.
         """
-        x = np.asarray(x)
+        x = as_array(x, "x")
         channel_axis = 1 if self.layout == "NCHW" else 3
-        if x.ndim != 4 or x.shape[channel_axis] != len(self.channels):
-            raise InputError(f"expected {self.layout} with {len(self.channels)} channels; got shape {x.shape}")
+        if x.ndim != 4 or x.shape[channel_axis] != len(self.channels) or x.dtype.kind not in "fiub":
+            raise InputError(
+                f"expected input images, numbers {self.layout} with {len(self.channels)} channels; got {x.dtype} "
+                f"{x.shape}"
+            )
         x = np.moveaxis(x, channel_axis, -1)
         pixels = np.clip(np.rint((x * self._std + self._mean) / self.scale), 0, 255).astype(np.uint8)
         return _to_rgb(pixels, self.channels)

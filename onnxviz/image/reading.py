@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
+from onnxviz.arguments import as_array
 from onnxviz.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def read_pixels(picture: Picture) -> Pixels:
     elif _is_pillow(picture):
         source, pixels = "the image", _stored(picture, "the image")
     else:
-        source, pixels = "the array", np.asarray(picture)
+        source, pixels = "the array", as_array(picture, "the picture")
     if pixels.dtype == np.uint16:
         pixels = np.rint(pixels / 257).astype(np.uint8)  # 65535 = 255 · 257
     if pixels.dtype != np.uint8:

@@ -122,7 +122,7 @@ class Case:
         return self.known[key]
 
     def _checked_masks(self, masks: Any) -> Array:
-        found = np.asarray(masks)
+        found = array(masks, "masks")
         found = found[None] if found.shape == self.sizes else found
         if found.shape not in ((1, *self.sizes), (len(self.x), *self.sizes)):
             raise InputError(
@@ -193,7 +193,7 @@ class Trial:
 
 def _values(case: Case, maps: Any) -> Array:
     """As an array that is like x, or has a value for each place."""
-    values, samples = array(maps), len(case.x)
+    values, samples = array(maps, "maps"), len(case.x)
     if values.ndim == 0 or values.dtype.kind not in "biuf":
         raise InputError(f"maps is {values.dtype} {list(values.shape)}: expected numbers, like x or one for each place")
     values = values.astype(np.float32, copy=False)

@@ -15,7 +15,7 @@ from onnxviz.algorithms.question import Question
 from onnxviz.arguments import checked
 from onnxviz.engine.inputs import opened
 from onnxviz.engine.targets import Of
-from onnxviz.errors import InputError
+from onnxviz.errors import InputError, OptionError
 from onnxviz.explanation import Explanation
 from onnxviz.source import Array
 from onnxviz.trust.case import Case, Trial
@@ -42,10 +42,19 @@ class Evaluation:
     random: Mapping[str, npt.NDArray[np.float64]]
     better: Mapping[str, str]
 
+    @checked
     def mean(self, metric: str, label: str | None = None) -> float:
-        """The mean over the samples; of the random map where no label is given."""
+        """The mean over the samples; of the random map where no label is given.
+
+        Raises:
+            OptionError: there is no such metric or label.
+        """
+        for name, given, known in (("metric", metric, self.better), ("label", label, self.values)):
+            if given is not None and given not in known:
+                raise OptionError(f"{name}={given!r} was not evaluated; there are {', '.join(known)}")
         return float((self.random if label is None else self.values[label])[metric].mean())
 
+    @checked
     def table(self, *, markdown: bool = False) -> str:
         """Rows of labels and columns of metrics with their direction; numbers are means over the samples."""
         arrows = {"higher": "↑", "lower": "↓"}

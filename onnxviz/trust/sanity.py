@@ -68,6 +68,7 @@ class SanityCheck:
         """The methods that were checked."""
         return tuple(next(iter(self.similarity.values())))
 
+    @checked
     def insensitivity(self, method: str) -> float:
         """The mean rank correlation (of absolute values) with the original map while the upper half becomes random.
 
@@ -88,6 +89,7 @@ class SanityCheck:
         """Method → whether its :meth:`insensitivity` lies below 0.8: whether its maps depend on the upper layers."""
         return {method: self.insensitivity(method) < INSENSITIVE for method in self.methods}
 
+    @checked
     def plot(self, measure: str = "spearman") -> Figure:
         """Similarity over the layers, a panel for each order and a curve for each method: mean and range of samples.
 

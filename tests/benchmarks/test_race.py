@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,13 @@ SHAPE = (3, 4, 5)
 
 def subject(**setup):
     return Subject("small", Path("nowhere"), Setup(**setup))
+
+
+def test_another_process_gets_the_same_setup():
+    asked = subject(options=(("prefer_nhwc", "1"), ("device_id", "0")), threads=3)
+    again = Subject.of(json.loads(json.dumps(asked.described())))
+    assert again.setup == asked.setup
+    assert again.setup.providers == [("cpu", {"prefer_nhwc": "1", "device_id": "0"})]
 
 
 def question(method="saliency", batch=2):

@@ -59,6 +59,7 @@ def test_tables():
     ):
         assert line in printed.splitlines()
     assert "2026-01-01; p, 2 cores, 2 threads, on cpu; Python 3.11, onnxviz 1." in printed
+    assert "on cpu with prefer_nhwc=1; Python" in str(run(row(), options={"prefer_nhwc": "1"}))
 
 
 def test_precision_and_transfer_have_columns_where_they_vary():

@@ -33,7 +33,7 @@ def measured(*arguments: object, out: Path) -> tuple[str, Run]:
 def test_all_methods_with_their_libraries(tmp_path):
     picture = tmp_path / "plot.svg"
     peers = ["onnxviz from Keras", "torch", "captum", "tensorflow"]
-    options = ["--batch", 1, 2, "--samples", 2, "--memory", "--plot", picture]
+    options = ["--batch", 1, 2, "--samples", 2, "--plot", picture]
     printed, run = measured("--method", *METHODS, "--peer", *peers, *options, out=tmp_path / "run.json")
     assert str(run) in printed
     assert "saliency" in picture.read_text(encoding="utf-8")
@@ -46,9 +46,15 @@ def test_all_methods_with_their_libraries(tmp_path):
         assert all(len(times) >= 3 and min(times) > 0 for times in row.seconds.values())
     assert run.conversions["small"].keys() == {"explainable", "twin"}
     assert run.where["versions"].keys() >= {"onnxviz", "onnxruntime", "torch", "tensorflow", "captum"}
-    alone = {(one["contestant"], one["batch"]): one for one in run.alone}
-    assert alone.keys() == {(name, batch) for name in run.rows[0].seconds for batch in (1, 2)}
-    assert alone["onnxviz", 1]["host_bytes"] < alone["torch", 1]["host_bytes"] < alone["tensorflow", 1]["host_bytes"]
+
+
+@pytest.mark.slow
+def test_memory_and_start_are_measured_in_fresh_processes(tmp_path):
+    options = ["--method", "saliency", "grad_cam", "--batch", 1, "--peer", "torch", "--memory"]
+    _, run = measured(*options, out=tmp_path / "run.json")
+    alone = {one["contestant"]: one for one in run.alone}
+    assert alone.keys() == run.rows[0].seconds.keys() == {"onnxviz", "forward", "torch"}
+    assert alone["onnxviz"]["host_bytes"] < alone["torch"]["host_bytes"]
     assert all(one["first_seconds"] > 0 and one["device_bytes"] is None for one in run.alone)
 
 
@@ -148,6 +154,7 @@ def test_an_optimisation_that_changes_the_answer_is_an_error(tmp_path, monkeypat
         (["--quick"], {"model": ["squeezenet"], "batch": [1, 8]}),
         (["--quick", "--batch", "4"], {"model": ["squeezenet"], "batch": [4]}),
         (["--provider", "cuda"], {"batch": BATCHES["cuda"], "precision": ["float32"], "transfer": ["with"]}),
+        (["--provider-option", "a=1", "b=x=y"], {"provider_option": [("a", "1"), ("b", "x=y")]}),
     ],
 )
 def test_defaults(arguments, expected):
@@ -161,6 +168,7 @@ def test_defaults(arguments, expected):
         (["--precision", "float16"], "on the CPU there is float32 alone"),
         (["--batch", "0"], "expected a positive number"),
         (["--model", "alexnet"], "invalid choice: 'alexnet'"),
+        (["--provider-option", "prefer_nhwc"], "expected NAME=VALUE, as prefer_nhwc=1"),
     ],
 )
 def test_refusals(arguments, message, capsys):

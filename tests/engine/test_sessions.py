@@ -18,7 +18,6 @@ from onnxviz.errors import (
     FileFormatError,
     LayerError,
     OnnxvizWarning,
-    OptionError,
     OutOfMemoryError,
     ProviderError,
 )
@@ -279,10 +278,6 @@ def test_closed_explainers_say_so(cnn, method):
     ex.close()
 
 
-def test_the_provider_that_ran_is_named(cnn):
-    assert cnn.explainer.saliency(cnn.x(), 1).provider == "CPUExecutionProvider"
-
-
 @pytest.mark.gpu
 def test_cuda_computes_the_same(cnn):
     with ov.load(cnn.path, providers="cuda") as ex:
@@ -330,35 +325,3 @@ def test_a_file_that_is_replaced_while_it_is_open_is_not_mixed_with_the_new_one(
             assert str(path.parent) in str(refusal)  # noqa: PT017 - to refuse and to go on with the old are both right
         else:
             assert_close(found, torch_gradient(cnn.model, {"image": x}, lambda y: y[:, 1]))
-
-
-@pytest.mark.parametrize(("providers", "expected"), [
-    ("cpu", [("CPUExecutionProvider", {})]),
-    (["CPUExecutionProvider"], [("CPUExecutionProvider", {})]),
-    ([("cpu", {"use_arena": "0"})], [("CPUExecutionProvider", {"use_arena": "0"})]),
-])  # fmt: skip
-def test_providers_are_names_or_pairs_with_options(cnn, providers, expected):
-    assert session.choose_providers(providers) == expected
-    with ov.load(cnn.path, providers=providers) as ex:
-        assert ex.gradient(cnn.x(1), 1).provider == "CPUExecutionProvider"
-
-
-@pytest.mark.parametrize("wrong", [[5], [("cpu", 1)], [("cpu",)], [("cpu", {}, 1)]])
-def test_other_kinds_of_providers_are_refused(cnn, wrong):
-    with pytest.raises(OptionError, match="expected a sequence of text or"):
-        ov.load(cnn.path, providers=wrong)
-
-
-def test_cuda_gets_its_options(monkeypatch):
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [session.CUDA, session.CPU])
-    nhwc = session.choose_providers([("cuda", {"prefer_nhwc": 1})], precision="tf32")
-    assert nhwc == [(session.CUDA, {"use_tf32": 1, "prefer_nhwc": 1}), (session.CPU, {})]
-    assert session.choose_providers(None) == [(session.CUDA, {"use_tf32": 0}), (session.CPU, {})]
-    assert session.recording(nhwc)[0] == (session.CUDA, {"use_tf32": 1, "prefer_nhwc": 1, "enable_cuda_graph": 1})
-
-
-def test_the_default_provider_is_the_cpu_where_there_is_no_gpu(cnn):
-    ex = ov.load(cnn.path)
-    ex.predict(cnn.x(1))
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    assert ex._engine.provider == ("CUDAExecutionProvider" if has_cuda else "CPUExecutionProvider")

@@ -39,9 +39,9 @@ def function(name: str, body: str) -> str:
     return f'<domain: "l", opset_import: ["": 18, "l": 1]> {name} (a) => (b) {{ {body} }}'
 
 
-def mean_of(node: str, **stored: Array) -> onnx.ModelProto:
+def mean_of(node: str, before: str = "", **stored: Array) -> onnx.ModelProto:
     """A model that looks harmless from outside: y = x + mean of what the node makes."""
-    return graph(f"h = Relu(x) q = {node} r = ReduceMean<keepdims: int = 0>(q) y = Add(h, r)", **stored)
+    return graph(f"h = Relu(x) {before} q = {node} r = ReduceMean<keepdims: int = 0>(q) y = Add(h, r)", **stored)
 
 
 def doubled(times: int) -> onnx.ModelProto:
@@ -154,6 +154,8 @@ SIZES = {
     "a constant of 4 TiB": lambda: mean_of("ConstantOfShape(s)", s=ints(10**12)),
     "34 doublings": lambda: doubled(34),
     "Expand": lambda: mean_of("Expand(h, s)", s=ints(10**10, 1, 1)),
+    "a value of 2³² axes": lambda: mean_of("Expand(h, s)", "n = Size(x) s = Reshape(n, t)", t=ints(2**32)),
+    "a value of ten million axes": lambda: mean_of("Reshape(h, s)", "s = Expand(n, t)", n=ints(1), t=ints(10**7)),
     "Tile": lambda: mean_of("Tile(h, s)", s=ints(1, 2 * 10**9)),
     "Resize": lambda: mean_of("Resize(h, , s)", s=np.array([1, 2e9], np.float32)),
     "Pad": lambda: mean_of("Pad(h, s)", s=ints(0, 10**10, 0, 0)),

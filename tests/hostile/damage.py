@@ -81,11 +81,16 @@ def misdescribed(content: bytes, rng: Random) -> bytes:
     model = onnx.ModelProto.FromString(content)
     entries = [p for p in model.metadata_props if p.key.startswith("onnxviz.")]
     entry = entries[int(rng.integers(len(entries)))]
-    root = [json.loads(entry.value)]
+    entry.value = misplaced(entry.value, rng)
+    return model.SerializeToString()
+
+
+def misplaced(text: str, rng: Random) -> str:
+    """JSON in which one value is replaced by another kind of value."""
+    root = [json.loads(text)]
     places = _places(root)
     places[int(rng.integers(len(places)))](LEAVES[int(rng.integers(len(LEAVES)))])
-    entry.value = json.dumps(root[0])
-    return model.SerializeToString()
+    return json.dumps(root[0])
 
 
 def _places(node: Any) -> list[Callable[[Any], Any]]:

@@ -1,7 +1,7 @@
 """Damage without end: files made from the healthy ones, opened by a child process, until the time is over.
 
-``python -m tests.hostile.fuzz --seconds 600 --seed 1``. What is neither right nor refused is kept in ``--keep``, named
-after what it did, with the healthy file, the kind of damage and the seed that make it again; it then becomes a case.
+``python -m tests.hostile.fuzz --seconds 600 --seed 1``. What is neither right nor refused is written to
+``tests/hostile/finds``, where every run of the tests opens it again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.hostile import specimens
 from tests.hostile.damage import KINDS, damaged
+from tests.hostile.guided import FINDS, keep
 from tests.hostile.watch import Watched
 
 
@@ -23,7 +24,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--keep", type=Path, default=Path("fuzz"))
     options = parser.parse_args()
     verdicts: Counter[str] = Counter()
     end = time.monotonic() + options.seconds
@@ -38,12 +38,12 @@ def main() -> int:
                     continue  # it has no tables
                 path = healthy[name].with_name("damaged.onnx")
                 path.write_bytes(damaged(healthy[name].read_bytes(), seed, kind))
-                outcome = child.outcome("convert" if name.startswith("plain") else "load", path)
+                entry = "convert" if name.startswith("plain") else "load"
+                outcome = child.outcome(entry, path)
                 verdicts[outcome.verdict] += 1
                 if not outcome.harmless:
                     print(f"{name}, {kind}, seed {seed}: {outcome.verdict} {outcome.error} {outcome.message}")  # noqa: T201
-                    options.keep.mkdir(exist_ok=True)
-                    path.rename(options.keep / f"{outcome.verdict}-{name.replace(' ', '_')}-{kind}-{seed}.onnx")
+                    keep(entry, path.read_bytes(), FINDS)
     return 0
 
 

@@ -6,6 +6,9 @@ They are opened in a process of its own, so that crashes and hangs are seen (:mo
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +16,15 @@ import onnx
 import pytest
 
 import onnxviz as ov
-from onnxviz import soundness
+from onnxviz import limits, soundness
 from onnxviz.errors import ConversionError, FileFormatError, OnnxvizError, UnsupportedModelError
 from tests.hostile import constructions, specimens
 from tests.hostile.damage import KINDS, damaged
-from tests.hostile.watch import Watched
+from tests.hostile.guided import FINDS
+from tests.hostile.watch import Watched, environment
 
-ROUNDS = {"plain": 12, "plain beside": 8, "explainable": 40, "explainable beside": 15}
-"""Of each kind of damage, for each healthy file."""
+ROUNDS = {"plain": 8, "plain beside": 5, "explainable": 24, "explainable beside": 8}
+"""Of each kind of damage, for each healthy file; ``make fuzz`` goes on."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,22 @@ def test_made_to_do_harm(watched, tmp_path, name):
     outcome = watched.outcome("convert", tmp_path / "net.onnx")
     assert outcome.verdict == "refused", outcome
     assert not (tmp_path / "net.explainable.onnx").exists()
+
+
+@pytest.mark.parametrize("find", sorted(FINDS.iterdir()), ids=lambda path: path.name)
+def test_what_fuzzing_found(watched, tmp_path, find):
+    """Inputs that once raised something else, crashed, hung or took too much; named after where they come in."""
+    shutil.copy(find, tmp_path / "net.onnx")
+    outcome = watched.outcome(find.name.partition("-")[0], tmp_path / "net.onnx")
+    assert outcome.harmless, outcome
+
+
+@pytest.mark.parametrize("kind", ["cut", "metadata"])
+def test_other_entries_take_the_healthy_file(watched, healthy, tmp_path, kind):
+    model = onnx.load(healthy["explainable"])
+    entries = "\n".join(f"{entry.key}\t{entry.value}" for entry in model.metadata_props)
+    (tmp_path / "tables").write_text(entries)
+    assert watched.outcome(kind, healthy["explainable"] if kind == "cut" else tmp_path / "tables").verdict == "right"
 
 
 @pytest.mark.parametrize("name", constructions.RIGHT)
@@ -158,6 +178,51 @@ def test_what_does_not_fit_into_memory_says_how_much_it_takes(tmp_path):
     model = constructions.SIZES["a constant of 4 TiB"]()
     with pytest.raises(UnsupportedModelError, match=r"'q' takes 3,725\.3 GiB; on this machine"):
         ov.convert(model, tmp_path / "net.onnx", quiet=True)
+
+
+GREEDY = """
+import sys, numpy, onnxviz
+from onnxviz.engine import session
+session.most_bytes = lambda: 2**27
+with onnxviz.load(sys.argv[1], providers="cpu", threads=1) as ex:
+    try:
+        ex.saliency(numpy.ones((2, 3, 8, 8), numpy.float32), 1)
+    except onnxviz.errors.OutOfMemoryError as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("place", ["graph", "MaxPoolGrad"])
+@pytest.mark.parametrize("operator", ["ConstantOfShape", "Expand"])
+def test_what_an_explainable_file_computes_is_bounded(healthy, tmp_path, operator, place):
+    """A run takes half of the memory at most; here 128 MiB, of which one value would take four times as much."""
+    model = onnx.load(healthy["explainable"])
+    holder = model.graph if place == "graph" else next(f for f in model.functions if f.name == place)
+    index = next(i for i, node in enumerate(holder.node) if node.op_type in ("Conv", "MaxPool"))
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in holder.node]
+    given, nodes[index].input[0] = nodes[index].input[0], "fatter"
+    size, one = (onnx.numpy_helper.from_array(a) for a in (np.array([2**27]), np.ones(1, np.float32)))
+    fat = [
+        onnx.helper.make_node("Constant", [], ["size"], value=size),
+        onnx.helper.make_node("Constant", [], ["one"], value=one),
+        onnx.helper.make_node(operator, ["size"] if operator == "ConstantOfShape" else ["one", "size"], ["fat"]),
+        onnx.helper.make_node("ReduceMean", ["fat"], ["mean"], keepdims=0),
+        onnx.helper.make_node("Add", [given, "mean"], ["fatter"]),
+    ]
+    del holder.node[:]
+    holder.node.extend([*nodes[:index], *fat, *nodes[index:]])
+    onnx.save(model, tmp_path / "net.onnx")
+    child = [sys.executable, "-c", GREEDY, tmp_path / "net.onnx"]
+    said = subprocess.run(child, env=environment(), check=True, capture_output=True, text=True).stdout
+    assert said == "OutOfMemoryError\n"
+
+
+def test_a_container_may_use_less_than_the_machine_has(monkeypatch, tmp_path):
+    machine = limits.most_bytes()
+    for told, most in (("1048576\n", 2**19), ("max\n", machine), (f"{2**62}\n", machine)):
+        (tmp_path / "memory.max").write_text(told)
+        monkeypatch.setattr("onnxviz.limits.CONTAINER", tmp_path / "memory.max")
+        assert limits.most_bytes() == most
 
 
 def test_a_conversion_that_takes_too_long_says_so(tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def test_scatter_tells_sixty_classes_apart():
         ((POINTS[:, :1],), {}, InputError, "points has two coordinates"),
         ((POINTS * np.nan,), {}, InputError, "points is not empty and holds finite"),
         ((POINTS, [1, 2]), {}, InputError, "labels has one for each of the 30"),
-        ((POINTS,), {"axis_labels": "ab"}, OptionError, "axis_labels has one label"),
+        ((POINTS,), {"axis_labels": "ab"}, OptionError, "axis_labels"),
     ],
 )
 def test_scatter_refuses(arguments, options, error, message):
