@@ -1,4 +1,4 @@
-# make setup | test | lint | demo | page | bench | fuzz | clean      (needs Python 3.11 or later, nothing else)
+# make setup | test | lint | demo | page | docs | versions | bench | fuzz | clean      (needs Python 3.11 or later, nothing else)
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
@@ -27,7 +27,7 @@ $(VENV)/installed: pyproject.toml tests/constraints.txt Makefile
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(DATA) $(PEERS)
 	touch $@
 
-.PHONY: setup test lint demo page bench fuzz clean
+.PHONY: setup test lint demo page docs versions bench fuzz clean
 setup: $(VENV)/installed
 
 test: setup
@@ -49,6 +49,12 @@ $(TRAINING)/installed: tests/constraints.txt
 	$(PYTHON) -m venv $(TRAINING)
 	$(TRAINING)/bin/pip install --quiet --no-deps --constraint tests/constraints.txt onnxruntime-training-cpu==1.19.2 numpy
 	touch $@
+
+docs: setup
+	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs $(ARGS)
+
+versions: setup
+	$(BIN)/pytest -m long -s tests/versions $(ARGS)
 
 bench: setup $(TRAINING)/installed
 	$(BIN)/pip install --quiet --constraint tests/constraints.txt --no-deps $(RIVALS)

@@ -97,8 +97,8 @@ def assert_alike(file: Path, found: dict, samples: tuple[int, ...]) -> None:
 def test_throughput_beside_the_bare_engine(squeezenet, folder, tmp_path, method, given):
     """Turn by turn, so that what slows the machine slows both.
 
-    The engine alone has its inputs in memory; with Grad-CAM, which takes hardly longer than decoding a photo and storing
-    its map, it reads the same files.
+    The engine alone has its inputs in memory; with Grad-CAM, which takes hardly longer than decoding and storing do,
+    it reads the same files.
     """
     files = sorted(folder.iterdir())[32 : 32 + 32 * BATCH]
     with ov.load(squeezenet, providers="cpu") as ex:
