@@ -132,7 +132,7 @@ class Sketch:
         return helper.make_model(proto, opset_imports=skeleton.opset_import, functions=functions, ir_version=IR_VERSION)
 
     def _shapes(self, nodes: Iterable[onnx.NodeProto]) -> list[onnx.ValueInfoProto]:
-        """The values' shapes, as the file states them, but for one thing: gradients have the batch of their values.
+        """The gradients' shapes, as the file states them, but for one thing: their batch is that of the values.
 
         In the file the two may differ, since a seed has a default. Where onnxruntime knows that they do not, it keeps
         sums and products of both in the layout of its convolutions. What it infers of pools that round up contradicts
@@ -142,7 +142,7 @@ class Sketch:
             return []
         made = {name for node in nodes for name in node.output}
         shapes = []
-        for name in sorted(made & self.graph.info.keys()):
+        for name in sorted(made & self.graph.info.keys() & self.graph.cotangents):
             info = onnx.ValueInfoProto()
             info.CopyFrom(self.graph.info[name])
             for dim in info.type.tensor_type.shape.dim:

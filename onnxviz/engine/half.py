@@ -21,6 +21,7 @@ def in_half(model: onnx.ModelProto) -> None:
     become infinite, gradients below 6e-8 zero.
     """
     graph = model.graph
+    del graph.value_info[:]  # they tell of float32
     single = {
         node.input[i]
         for node in graph.node

@@ -247,6 +247,7 @@ def create_session(
         options.add_session_config_entry(f"{entry}file_name", f"{copy.name}.data")
         options.add_session_config_entry(f"{entry}min_size_in_bytes", "1024")
     weights.lend(options, model, on_cpu=is_cpu(providers))
+    distrust_pools(options, model)
     return started(model.SerializeToString(), options, providers)
 
 
@@ -267,6 +268,17 @@ def session_options(weights: Weights, *, threads: int | None, arena: bool = True
     if weights.nbytes > PREPACK_LIMIT:
         options.add_session_config_entry("session.disable_prepacking", "1")
     return options
+
+
+def distrust_pools(options: onnxruntime.SessionOptions, model: onnx.ModelProto) -> None:
+    """Give each value memory of its own in a graph with a pool that has pads and rounds up.
+
+    What onnxruntime infers of its size contradicts what it computes, and it would reuse the memory of other sizes.
+    """
+    for node in model.graph.node:
+        given = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute if a.name in {"ceil_mode", "pads"}}
+        if given.get("ceil_mode") and any(given.get("pads", ())):
+            options.enable_mem_reuse = False
 
 
 def started(

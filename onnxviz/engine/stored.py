@@ -31,6 +31,7 @@ from onnxviz.engine.session import (
     WEIGHTS_FOLDER,
     available_cores,
     create_session,
+    distrust_pools,
     runtime,
     session_options,
     started,
@@ -131,6 +132,7 @@ class Store:
             return None
         options = session_options(weights, threads=threads)
         options.graph_optimization_level = runtime().GraphOptimizationLevel.ORT_DISABLE_ALL
+        distrust_pools(options, model)
         weights.share(options, weights.lent(model).intersection(about.kept))
         try:
             placed, folder = _placed(onnx.ModelProto.FromString(graph), path, model, weights)
