@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxviz.dataset.reading import Batch
-from onnxviz.dataset.sources import pictures_for
 from onnxviz.engine.targets import Of
 from onnxviz.errors import InputError, OptionError, TargetError
-from onnxviz.manifest import Input
 from onnxviz.source import Array, Feeds
 
 if TYPE_CHECKING:
@@ -139,7 +137,7 @@ def _explain(
     explainer: Explainer, question: Question, part: Part, indices: Sequence[int], samples: Sequence[Feeds]
 ) -> None:
     feeds = {
-        t.name: _joined(t, [sample[t.name] for sample in samples]) for t in explainer.engine.bundle.manifest.inputs
+        t.name: np.concatenate([sample[t.name] for sample in samples]) for t in explainer.engine.bundle.manifest.inputs
     }
     target = question.target_of(part.start + np.array(indices))
     try:
@@ -159,13 +157,6 @@ def _explain(
         for index, classes in zip(indices, best, strict=True):
             part.columns["top_class"][index, : len(classes)] = [i for i, _, _ in classes]
             part.columns["top_score"][index, : len(classes)] = [score for _, _, score in classes]
-
-
-def _joined(tensor: Input, samples: Sequence[Array]) -> Array:
-    """What an input gets for several samples; pictures, which are still pixels, are encoded."""
-    x = np.concatenate(samples)
-    pictures = pictures_for(tensor)
-    return x if pictures is None or x.dtype != np.uint8 else pictures.encode(x)
 
 
 def _fill(part: Part, indices: Sequence[int], found: Explanation, dtype: str) -> None:

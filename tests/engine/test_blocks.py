@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, product
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import onnxviz as ov
-from tests.engine.test_optimizations import SHOT, Fire, Twice, gradient, operators
+from tests.engine.test_optimizations import SHOT, Fire, Twice, conversions, gradient, operators
 from tests.support import assert_close
 
 
@@ -90,18 +90,7 @@ WITHOUT_POLICY = ["residual, Hardtanh"]
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """Network → its module and its file."""
-    folder, known = tmp_path_factory.mktemp("blocks"), {}
-
-    def get(name):
-        if name not in known:
-            torch.manual_seed(0)
-            model = NETWORKS[name]().eval()
-            path = ov.convert(model, folder / f"{len(known)}.onnx", example=SHOT, quiet=True)
-            known[name] = model, path
-        return known[name]
-
-    return get
+    return conversions(NETWORKS, tmp_path_factory.mktemp("blocks"))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -159,4 +148,3 @@ def test_masks_of_clips_are_exact_at_their_bounds(tmp_path, low, high):
     ex = ov.load(path, providers="cpu", optimize=["masks_in_blocks"])
     inside = (image > bounds[0]) & (image < bounds[1])
     assert np.array_equal(ex.gradient(image, 1).values != 0, inside)
-    assert all(a < b for a, b in pairwise(sorted({*bounds.tolist()})))

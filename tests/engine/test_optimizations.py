@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 import onnxviz as ov
-from onnxviz.engine import cache
+from onnxviz.engine import cache as sessions
 from onnxviz.engine.optimizations import NAMES
 from onnxviz.errors import OptionError
 from tests.networks import normal
@@ -119,16 +120,18 @@ SATURATED = ("behind Tanh", "behind ReLU6")
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """Network → its module and its file."""
-    folder, known = tmp_path_factory.mktemp("pools"), {}
+    return conversions(NETWORKS, tmp_path_factory.mktemp("pools"))
 
+
+def conversions(networks, folder):
+    """Network → its module and its file, made when first asked for."""
+
+    @cache
     def get(name):
-        if name not in known:
-            torch.manual_seed(0)
-            model = NETWORKS[name]().eval()
-            path = ov.convert(model, folder / f"{len(known)}.onnx", example=SHOT, quiet=True)
-            known[name] = model, path
-        return known[name]
+        torch.manual_seed(0)
+        model = networks[name]().eval()
+        number = list(networks).index(name)
+        return model, ov.convert(model, folder / f"{number}.onnx", example=SHOT, quiet=True)
 
     return get
 
@@ -185,14 +188,14 @@ def test_each_of_them_alone_leaves_methods_as_they_are(converted, network, name,
 
 def operators(path, monkeypatch, optimize, target=1) -> Counter[str]:
     """Those that onnxruntime was given for a gradient."""
-    seen, create = Counter(), cache.create_session
+    seen, create = Counter(), sessions.create_session
 
     def watched(model, *args, **options):
         seen.update(node.op_type for node in model.graph.node)
         return create(model, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "create_session", watched)
+        patch.setattr(sessions, "create_session", watched)
         ov.load(path, providers="cpu", optimize=optimize).gradient(SHOT, target)
     return seen
 
