@@ -126,8 +126,11 @@ class ZarrSink(Sink):
         assert self._shape is not None, "parts are admitted before they are written"
         if "map" not in self._arrays:
             shape = (self._arrays["status"].shape[0], *self._shape)
-            lz4 = optional("zarr.codecs").BloscCodec(cname="lz4", clevel=1, shuffle="shuffle")
-            self._arrays["map"] = self._create(self._group, "map", self.dtype, shape, np.nan, compressors=lz4)
+            lz4 = optional("zarr.codecs").BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")
+            self._arrays["map"] = self._create(
+                self._group, "map", self.dtype, shape, np.nan, compressors=lz4,
+                config={"write_empty_chunks": True},  # whether a chunk is empty is known, and costs as much as to write
+            )  # fmt: skip
             flush_tree(self.path / "map")
             flush(self.path)
         missing = np.full(self._shape, np.nan, self.dtype)
