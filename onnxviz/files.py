@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import sys
 import tempfile
 import zipfile
 import zlib
@@ -77,6 +78,26 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """As :func:`replacing`, for what does nothing but write."""
     with replacing(path) as draft, accessing(path, "write"):
         yield draft
+
+
+def lock(folder: Path) -> int | None:
+    """A descriptor that keeps a folder for whoever holds it, until it is closed or the process ends.
+
+    None where the system cannot lock folders (Windows, some network file systems). BlockingIOError where it is held.
+    """
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return descriptor
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, Array | None], **described: str) -> None:

@@ -93,9 +93,9 @@ def explain_dataset(
             number of actors, each of which opens the file and reads its samples, so that paths must hold on all
             machines; further entries such as ``num_cpus`` or ``num_gpus`` are those of ``map_batches``. The sink is
             written here. An actor computes in ``num_cpus`` threads, 1 by default, unless ``ex`` is an Explainer
-            opened with ``threads=``, whose providers, precision and batch size hold as well. With the same threads the
-            maps are those of one process to the bit. Killed actors are replaced. For data sets of Ray's own see
-            :class:`onnxviz.dataset.ray.ExplainBatch`.
+            opened with ``threads=``, whose providers, precision, batch size and optimisations hold as well. With the
+            same threads the maps are those of one process to the bit. Killed actors are replaced. For data sets of
+            Ray's own see :class:`onnxviz.dataset.ray.ExplainBatch`.
         **options: of the method.
 
     Returns:
@@ -105,7 +105,7 @@ def explain_dataset(
         OptionError: an impossible argument; or ``resume``, and the sink was begun with something else, which is named.
         InputError: the source holds nothing, or gives what is no sample; or ``on_error="raise"``.
         MissingDependencyError: ``pip install 'onnxviz[data]'``, or ``[ray]``.
-        FileAccessError: the sink cannot be written; make room and call again.
+        FileAccessError: the sink cannot be written: make room and call again; or another process writes there now.
         TargetError, LayerError: as the method.
     """
     if batch_size < 1 or workers < 1:
@@ -119,17 +119,18 @@ def explain_dataset(
         samples = source_of(source, explainer.engine.bundle.manifest)
         question = Question(method, target, of, output, options, dtype, top, samples.count)
         stored = sink_of(sink, batch_size, question.columns(), dtype)
-        stored.begin(identity_of(explainer, question, samples, batch_size), samples, resume=resume)
-        todo = _Todo(samples, stored, batch_size)
-        if ray is None:
-            parts = _here(explainer, question, todo, workers)
-        else:
-            from onnxviz.dataset.ray import elsewhere, settings_of, threads_of
+        with closing(stored):
+            stored.begin(identity_of(explainer, question, samples, batch_size), samples, resume=resume)
+            todo = _Todo(samples, stored, batch_size)
+            if ray is None:
+                parts = _here(explainer, question, todo, workers)
+            else:
+                from onnxviz.dataset.ray import elsewhere, settings_of, threads_of
 
-            load = threads_of(explainer, ray) | (settings_of(explainer) if ex is explainer else {})
-            parts = elsewhere(str(explainer.path.resolve()), load, question, samples, todo.left, batch_size, ray)
-        _store(parts, stored, todo, total=samples.count, strict=on_error == "raise", progress=progress)
-        stored.finish(todo.count)
+                load = threads_of(explainer, ray) | (settings_of(explainer) if ex is explainer else {})
+                parts = elsewhere(str(explainer.path.resolve()), load, question, samples, todo.left, batch_size, ray)
+            _store(parts, stored, todo, total=samples.count, strict=on_error == "raise", progress=progress)
+            stored.finish(todo.count)
     return Summary(stored.path, todo.count, tuple(stored.skipped()), todo.resumed, time.perf_counter() - began)
 
 

@@ -144,7 +144,10 @@ def threads_of(explainer: Explainer, options: Mapping[str, Any]) -> dict[str, An
 def settings_of(explainer: Explainer) -> dict[str, Any]:
     """How an Explainer was opened, as far as it makes a difference elsewhere."""
     engine = explainer.engine
-    return {"providers": engine.providers, "precision": engine.precision, "batch_size": engine.chunks.batch_size}
+    return {
+        "providers": engine.providers, "precision": engine.precision, "batch_size": engine.chunks.batch_size,
+        "optimize": engine.optimizations,
+    }  # fmt: skip
 
 
 def elsewhere(

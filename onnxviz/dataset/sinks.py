@@ -2,7 +2,8 @@
 
 A sink is a folder. It is made aside and renamed, so that one that is there says what it was begun with. Then each batch
 is written, flushed to the disk, and only then marked as done, by one rename. What a killed process leaves is therefore
-complete batches, and perhaps traces of one that is not marked, which the next run writes again, over them.
+complete batches, and perhaps traces of one that is not marked, which the next run writes again, over them. One process
+at a time writes: it holds a lock on the folder, which ends with it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from onnxviz.dataset.identity import Identity, require_same, require_same_sample
 from onnxviz.dataset.parts import Column, Part
 from onnxviz.dataset.sources import Fingerprints, Source
 from onnxviz.dataset.summary import Skipped
-from onnxviz.errors import OptionError
-from onnxviz.files import accessing
+from onnxviz.errors import FileAccessError, OptionError
+from onnxviz.files import accessing, lock
 
 ASIDE, OLD = "making", "removing"
 
@@ -40,6 +41,7 @@ class Sink(ABC):
 
     def __init__(self, path: Path, batch_size: int, columns: Sequence[Column], dtype: str) -> None:
         self.path, self.batch_size, self.columns, self.dtype = path, batch_size, columns, dtype
+        self._held: int | None = None
 
     # ----- what a kind of sink is -----
 
@@ -89,11 +91,19 @@ class Sink(ABC):
 
         Raises:
             OptionError: what is there is something else, or was begun otherwise.
-            FileAccessError: the system does not let us write there.
+            FileAccessError: the system does not let us write there, or somebody else writes there now.
         """
         with accessing(self.path, "write"):
+            if self.path.is_dir():
+                self._lock()
             self._begin(identity, source, resume=resume)
             self.open()
+
+    def close(self) -> None:
+        """Let others write."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def store(self, part: Part) -> None:
         """Write a batch; FileAccessError where the system does not let us."""
@@ -121,6 +131,16 @@ class Sink(ABC):
             flush_tree(aside)
             aside.rename(self.path)
             flush(self.path.parent)
+            self._lock()
+
+    def _lock(self) -> None:
+        self.close()  # that of a folder which is gone
+        try:
+            self._held = lock(self.path)
+        except BlockingIOError as error:
+            raise FileAccessError(
+                f"sink {str(self.path)!r} is being written by another explain_dataset: wait, or give another path"
+            ) from error
 
     def _tidy(self) -> None:
         """Remove what killed processes left beside the sink."""

@@ -94,8 +94,13 @@ class Engine:
         """An engine with the same settings and other weights, by the names of the file's initializers."""
         return Engine(
             self.bundle.with_weights(arrays), providers=self.providers, precision=self.precision, max_sessions=1,
-            threads=self.threads, batch_size=self.chunks.batch_size, optimize=self._cache.optimization_names,
+            threads=self.threads, batch_size=self.chunks.batch_size, optimize=self.optimizations,
         )  # fmt: skip
+
+    @property
+    def optimizations(self) -> list[str]:
+        """The names of those that are applied."""
+        return self._cache.optimization_names
 
     # ----- questions -----
 

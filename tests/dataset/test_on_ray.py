@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import onnxviz as ov
-from onnxviz.dataset.ray import ExplainBatch
+from onnxviz.dataset.ray import ExplainBatch, settings_of, threads_of
 from onnxviz.errors import InputError, OptionError
 from tests.dataset.contents import assert_same
 
@@ -61,6 +61,15 @@ def assert_rows(rows: dict, ex: ov.Explainer, photos: list[Path]) -> None:
     np.testing.assert_array_equal(rows["top_class"][good, 0], rows["target"][good])
     assert np.isnan(rows["map"][bad]).all()
     assert [bool(error) for error in rows["error"]] == [i in bad for i in range(8)]
+
+
+@pytest.mark.parametrize("optimize", [True, False, ["pool_winners"]])
+def test_actors_open_the_file_as_it_was_opened(pictured, optimize):
+    with ov.load(pictured.path, providers="cpu", threads=2, batch_size=3, optimize=optimize) as ex:
+        asked = settings_of(ex) | threads_of(ex, {"num_cpus": 4})
+        assert (asked["threads"], asked["batch_size"]) == (2, 3)
+        with ov.load(pictured.path, **asked) as again:
+            assert settings_of(again) | threads_of(again, {}) == asked
 
 
 def test_batches_without_a_cluster(pictured, photos):

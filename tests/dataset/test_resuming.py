@@ -205,3 +205,21 @@ def test_no_room_left_on_the_disk(network, x, tmp_path, sink, held, room):
         signal.signal(signal.SIGXFSZ, handler)
     assert ov.explain_dataset(x, sink, ex=network, **asked).explained == 8
     assert_same(held(sink), held(tmp_path / f"whole{sink.suffix}"))
+
+
+def test_one_writes_at_a_time(network, x, sink, held):
+    """Another call finds the folder taken, whether it would go on with it or begin anew; then it is free again."""
+    refused = []
+
+    def begun_meanwhile():
+        for i, one in enumerate(pairs(x)):
+            if i in (4, 5):
+                with pytest.raises(FileAccessError, match="is being written by another explain_dataset: wait"):
+                    ov.explain_dataset(pairs(x), sink, ex=network, **ASKED, resume=i == 4)
+                refused.append(i)
+            yield one
+
+    for resumed in (0, 8):
+        assert ov.explain_dataset(begun_meanwhile(), sink, ex=network, **ASKED).resumed == resumed
+    assert refused == [4, 5, 4, 5]
+    assert len(held(sink)["name"]) == 8
