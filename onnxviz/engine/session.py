@@ -237,6 +237,8 @@ def create_session(
         ProviderError: the first provider could not be started (onnxruntime would go on with the CPU).
     """
     options = session_options(weights, threads=threads, arena=optimize)
+    if not is_cpu(providers):
+        options.log_severity_level = 3  # why a provider does not start is logged only
     if not optimize:
         options.graph_optimization_level = runtime().GraphOptimizationLevel.ORT_DISABLE_ALL
     if weights.folder is not None:
@@ -254,7 +256,7 @@ def create_session(
 def session_options(weights: Weights, *, threads: int | None, arena: bool = True) -> onnxruntime.SessionOptions:
     """What holds for all sessions with these weights; without ``arena`` memory goes back to the system."""
     options = runtime().SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what stops a run is raised
     if threads is not None:
         options.intra_op_num_threads = threads
     if arena:

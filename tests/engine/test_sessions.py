@@ -140,6 +140,14 @@ def test_memory_that_onnxruntime_cannot_get_is_told_from_other_failures():
     assert not session.out_of_memory(wrong.value)
 
 
+def test_a_run_that_fails_is_told_once(tmp_path, capfd):
+    model = model_of("y = Gather (table, word)", "int64[N] word", "float[N, 3] y", {"table": normal(5, 3)})
+    path = ov.convert(model, tmp_path / "m.onnx", example=np.array([4]), gradient=False, quiet=True)
+    with ov.load(path, providers="cpu") as ex, pytest.raises(ProviderError, match="idx=5 must be within"):
+        ex.predict(np.array([5]))
+    assert capfd.readouterr().err == "", "onnxruntime's own log"
+
+
 class Unbatched(nn.Module):
     """A layer whose output has no batch axis."""
 
