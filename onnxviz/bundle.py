@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from onnxviz.errors import FileFormatError
 from onnxviz.files import accessing, replacing, require_readable
 from onnxviz.limits import require_room
 from onnxviz.manifest import Manifest, Tensor, grad_name, seed_name
-from onnxviz.soundness import require_sound
+from onnxviz.soundness import require_sound, stored_tensors
 from onnxviz.source import Array
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ def read(path: str | os.PathLike[str], *, draft: bool = False) -> Bundle:
         for tensor in skeleton.graph.initializer
         if tensor.data_location == onnx.TensorProto.EXTERNAL and tensor.name not in regions
     }
+    for tensor in islice(stored_tensors(skeleton), len(skeleton.graph.initializer), None):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise FileFormatError(f"{file} is damaged: of {tensor.name!r}, which is no weight, the numbers lie elsewhere")
     _validate(skeleton, manifest, file)
     return Bundle(file, skeleton, manifest, regions, identity)
 

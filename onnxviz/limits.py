@@ -57,8 +57,8 @@ def require_bounded(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]])
             dim.dim_value = size
     try:
         graph = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, RuntimeError):  # what is wrong is told by who runs it
-        return
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
+        return  # what is wrong is told by who runs it
     total = 0
     for value in (*graph.value_info, *graph.output):
         tensor = value.type.tensor_type

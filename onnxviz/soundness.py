@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -15,12 +16,18 @@ from onnxviz.errors import FileFormatError
 MOST_NODES = 10**6
 """Of a graph whose functions are expanded: forty that each call the one before twice make a million million."""
 
+MOST_FUNCTIONS = 10**4
+"""Of a model: with more of them ONNX infers no shapes."""
+
+MOST_NUMBERS = 2**48
+"""Of one value, as far as its shape says: a thousand times what computers hold."""
+
 MOST_AXES = 1000
 """Of a value: who infers shapes makes a list of them before anything is computed."""
 _SHAPED_BY = {"Reshape": 1, "Expand": 1, "ConstantOfShape": 0, "Tile": 1}
 """Operators whose result has the sizes that one of their inputs lists: which."""
 _KINDS = {number: name for name, number in onnx.TensorProto.DataType.items()}
-_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
 
 _Scopes = tuple[set[str], ...]
@@ -135,9 +142,11 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
     kind = _KINDS.get(tensor.data_type, "UNDEFINED")
     if kind == "UNDEFINED":
         raise ValueError(f"the tensor {tensor.name!r} has the unknown type {tensor.data_type}")
-    if any(size < 0 for size in tensor.dims):
+    if any(size < 0 for size in tensor.dims) or prod(max(size, 1) for size in tensor.dims) > MOST_NUMBERS:
         raise ValueError(f"the tensor {tensor.name!r} has the impossible shape {list(tensor.dims)}")
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or kind == "STRING":
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if kind == "STRING":
+            raise ValueError(f"the text {tensor.name!r} is said to lie in another file, where only numbers do")
         return
     bits = _bits(kind)
     if tensor.HasField("raw_data"):
@@ -153,7 +162,7 @@ def _check_tensor(tensor: onnx.TensorProto) -> None:
 
 def _bits(kind: str) -> int:
     """Of one number, by the name of its type."""
-    return {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8}.get(kind) or int(re.findall(r"\d+", kind)[0])
+    return {"FLOAT": 32, "DOUBLE": 64, "BOOL": 8, "STRING": 8}.get(kind) or int(re.findall(r"\d+", kind)[0])
 
 
 def _check_graph(graph: onnx.GraphProto, outer: _Scopes) -> None:
@@ -162,7 +171,7 @@ def _check_graph(graph: onnx.GraphProto, outer: _Scopes) -> None:
     constants += [each.values.name for each in graph.sparse_initializer]
     for what, names in (("inputs", inputs), ("stored values", constants)):
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+            twice, _ = Counter(names).most_common(1)[0]
             raise ValueError(f"two of its {what} have the name {twice!r}")
     for value in (*graph.input, *graph.output, *graph.value_info):
         if value.type.tensor_type.elem_type not in _KINDS:
@@ -225,6 +234,8 @@ def _check_functions(model: onnx.ModelProto) -> None:
     functions = {_Function(each.domain, each.name, each.overload): each for each in model.functions}
     if len(functions) < len(model.functions):
         raise ValueError("two of its functions have the same name")
+    if len(functions) > MOST_FUNCTIONS:
+        raise ValueError(f"it has more than {MOST_FUNCTIONS:,} functions")
     sizes: dict[_Function, int] = {}
     for key in functions:
         _expanded(key, functions, sizes, ())

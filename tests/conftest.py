@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
 import venv
+import warnings
 
 # Several workers share the machine: each gets one thread for torch's and numpy's kernels. Read when they are imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import onnx
@@ -40,6 +43,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if item.get_closest_marker("gpu")]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Other libraries may warn of what they do: Captum of the hooks that it sets, Quantus of much."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="session")
+def quantus() -> ModuleType:
+    """Quantus, which warns when it is imported, after it was told of explainers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("onnxviz.compat.quantus")
+        return importlib.import_module("quantus")
 
 
 @pytest.fixture(scope="session")

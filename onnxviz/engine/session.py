@@ -204,7 +204,7 @@ def available_cores() -> int:
 
 
 @cache
-def _share_arena() -> None:
+def share_arena() -> None:
     """One CPU arena for all sessions: each would keep what its largest run needed, and runs hardly ever coincide."""
     ort = runtime()
     info = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
@@ -260,7 +260,7 @@ def session_options(weights: Weights, *, threads: int | None, arena: bool = True
     if threads is not None:
         options.intra_op_num_threads = threads
     if arena:
-        _share_arena()
+        share_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     else:
         options.enable_cpu_mem_arena = False

@@ -6,19 +6,17 @@ The weights keep their bfloat16 values; what is computed from them is not rounde
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 _NARROW, _WIDE = onnx.TensorProto.BFLOAT16, onnx.TensorProto.FLOAT
 _TYPE_ATTRIBUTES = ("to", "dtype", "output_dtype", "stash_type", "softmax_precision")
 """Attributes that say an element type."""
 
 
-def widen(proto: onnx.ModelProto, folder: Path | None) -> bool:
-    """Turn every bfloat16 of a model into float32, in place; ``folder`` is where its external data lie.
+def widen(proto: onnx.ModelProto) -> bool:
+    """Turn every bfloat16 of a model, which holds its numbers itself, into float32, in place.
 
     Returns:
         Whether there was any.
@@ -40,15 +38,12 @@ def widen(proto: onnx.ModelProto, folder: Path | None) -> bool:
     tensors += [attribute.t for attribute in attributes if attribute.type == onnx.AttributeProto.TENSOR]
     for tensor in tensors:
         if tensor.data_type == _NARROW:
-            _widen_tensor(tensor, folder)
+            _widen_tensor(tensor)
             found = True
     return found
 
 
-def _widen_tensor(tensor: onnx.TensorProto, folder: Path | None) -> None:
-    if uses_external_data(tensor):
-        load_external_data_for_tensor(tensor, str(folder))
-        tensor.data_location = onnx.TensorProto.DEFAULT
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
     wide = onnx.numpy_helper.to_array(tensor).astype(np.float32)
     tensor.CopyFrom(onnx.numpy_helper.from_array(wide, tensor.name))
 

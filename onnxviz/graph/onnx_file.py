@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from os import PathLike, fspath
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
 from onnxviz.errors import FileFormatError, UnsupportedModelError
 from onnxviz.files import require_readable
@@ -42,7 +43,8 @@ def read(path_or_proto: str | PathLike[str] | onnx.ModelProto) -> OnnxFile:
 
     Raises:
         FileFormatError: not an ONNX file, empty, or damaged; external weights missing or too short.
-        UnsupportedModelError: a directory, a file that onnxviz wrote, external data outside of the model's folder.
+        UnsupportedModelError: a directory, a file that onnxviz wrote, external data outside of the model's folder,
+            sparse weights.
         OSError: the file cannot be opened.
     """
     if isinstance(path_or_proto, onnx.ModelProto):
@@ -54,16 +56,17 @@ def read(path_or_proto: str | PathLike[str] | onnx.ModelProto) -> OnnxFile:
     if any(each.key.startswith(METADATA_PREFIX) for each in proto.metadata_props):
         raise UnsupportedModelError(f"{called} is an explainable file already: open it with onnxviz.load")
     require_sound(proto, called)
+    for sparse in proto.graph.sparse_initializer:
+        raise UnsupportedModelError(f"{called} keeps {sparse.values.name!r} as a sparse tensor: store it as a dense one")
     for tensor in stored_tensors(proto):
         if uses_external_data(tensor):
             _check_external(tensor, folder, called)
-    widened = widen(proto, folder)
-    weights = {tensor.name: _take_out(tensor, folder) for tensor in proto.graph.initializer if _is_large(tensor)}
-    for tensor in stored_tensors(proto):
-        if uses_external_data(tensor) and tensor.name not in weights:
-            load_external_data_for_tensor(tensor, str(folder))
-            tensor.data_location = onnx.TensorProto.DEFAULT
-            tensor.ClearField("external_data")
+    own = proto.graph.initializer
+    for tensor in (*(t for t in own if not _is_large(t)), *islice(stored_tensors(proto), len(own), None)):
+        if uses_external_data(tensor):
+            _read_in(tensor, folder)
+    widened = widen(proto)
+    weights = {tensor.name: _take_out(tensor, folder) for tensor in own if _is_large(tensor)}
     return OnnxFile(_copy(proto), weights, widened)  # a protobuf gives memory back only as a whole
 
 
@@ -81,10 +84,8 @@ def _is_large(tensor: onnx.TensorProto) -> bool:
 def _take_out(tensor: onnx.TensorProto, folder: Path | None) -> Array:
     """The tensor's numbers, replaced by a reference that is never followed."""
     if uses_external_data(tensor):
-        entries = {each.key: each.value for each in tensor.external_data}
         dtype, shape = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type), tuple(tensor.dims)
-        assert folder is not None
-        file, offset = folder / entries["location"], int(entries.get("offset", 0))
+        file, offset = _place(tensor, folder)
         array: Array = np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
     else:
         array = onnx.numpy_helper.to_array(tensor)
@@ -93,6 +94,23 @@ def _take_out(tensor: onnx.TensorProto, folder: Path | None) -> Array:
     bare.external_data.add(key="location", value="held by onnxviz")
     tensor.CopyFrom(bare)
     return array
+
+
+def _read_in(tensor: onnx.TensorProto, folder: Path | None) -> None:
+    """Give the tensor the numbers that lie in a file."""
+    file, offset = _place(tensor, folder)
+    with file.open("rb") as stream:
+        stream.seek(offset)
+        numbers = stream.read(stored_bytes(tensor))
+    whole = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=numbers)
+    tensor.CopyFrom(whole)
+
+
+def _place(tensor: onnx.TensorProto, folder: Path | None) -> tuple[Path, int]:
+    """The file where the tensor lies, and from which byte on."""
+    assert folder is not None
+    entries = {each.key: each.value for each in tensor.external_data}
+    return folder / entries["location"], int(entries.get("offset", 0))
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -148,7 +166,7 @@ def _check_external(tensor: onnx.TensorProto, folder: Path | None, called: str) 
     try:
         file, offset, length = folder / location, int(entries.get("offset", 0)), int(entries.get("length", size))
         inside, there = file.resolve().is_relative_to(folder), file.stat().st_size if file.is_file() else None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a link to itself
         raise FileFormatError(
             f"{called} does not say properly where {tensor.name!r} lies: {str(error)[:200]}"
         ) from error

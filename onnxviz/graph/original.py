@@ -10,6 +10,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from onnxviz import limits
+from onnxviz.engine.session import share_arena
 from onnxviz.errors import ConversionError, FileFormatError, UnsupportedModelError, UnsupportedOperatorError
 from onnxviz.graph.onnx_file import OnnxFile
 from onnxviz.soundness import subgraphs
@@ -129,6 +130,8 @@ def _session(file: OnnxFile) -> onnxruntime.InferenceSession:
     options.log_severity_level = 4  # what matters is raised; warnings about the user's own graph help nobody here
     options.add_session_config_entry("session.disable_prepacking", "1")  # a second copy of the weights, for a few runs
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # as the converted file will be run
+    share_arena()  # its memory is bounded
+    options.add_session_config_entry("session.use_env_allocators", "1")
     values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in file.weights.items()}
     # The first call tells where the external tensors are, the second that the session may use them without a copy.
     options.add_external_initializers(list(values), list(values.values()))

@@ -19,6 +19,7 @@ from onnxviz.errors import ConversionError, ProviderError
 from onnxviz.graph.original import missing_kernel
 from onnxviz.graph.symbols import Symbols
 from onnxviz.graph.weights import skeleton_and_weights
+from onnxviz.limits import patience
 from onnxviz.source import BATCH, Array, Feeds
 
 _ELEMENT_TYPES = {
@@ -149,7 +150,8 @@ class _Session:
     def shapes(self, feeds: Mapping[str, Array]) -> Shapes:
         """The shape of each value, None of sequences and the like."""
         try:
-            results = self._session.run(None, dict(feeds))
+            with patience() as options:
+                results = self._session.run(None, dict(feeds), options)
         except runtime_errors() as error:
             raise ConversionError(
                 f"the graph does not run on inputs of shape { {k: v.shape for k, v in feeds.items()} }: {error}"

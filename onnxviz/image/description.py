@@ -20,6 +20,8 @@ LAYOUTS = ("NCHW", "NHWC")
 CHANNELS = ("RGB", "BGR", "L")
 INTERPOLATIONS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "area": 4, "hamming": 5}
 """Pillow's filters by name; ``"area"`` is its box filter."""
+MOST_PIXELS = 2**28
+"""Of a picture that is made: a description, or a picture of one row, could ask for more than the memory holds."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,11 @@ class ImageInput:
         steps, (height, width) = self._steps(pixels.shape[:2]), self._size
         if steps == _Steps((0, 0, height, width), (height, width)):
             return pixels
+        if math.prod(steps.resized) > MOST_PIXELS:
+            raise InputError(
+                f"a picture of {pixels.shape[0]} × {pixels.shape[1]} pixels would be resized to {steps.resized[0]} × "
+                f"{steps.resized[1]}: at most {MOST_PIXELS} pixels are made of one"
+            )
         top, left, h, w = steps.part
         part = Image.fromarray(np.ascontiguousarray(pixels[top : top + h, left : left + w]))
         resized = part.resize(steps.resized[::-1], Image.Resampling(INTERPOLATIONS[self.interpolation]))
@@ -280,18 +287,21 @@ def _is_whole(value: object) -> TypeGuard[int]:
 def _height_and_width(name: str, size: object) -> tuple[int, int]:
     sides = (size, size) if _is_whole(size) else size
     if isinstance(sides, Sequence) and len(sides) == 2 and all(_is_whole(n) and n > 0 for n in sides):
-        return int(sides[0]), int(sides[1])
+        height, width = int(sides[0]), int(sides[1])
+        if height * width > MOST_PIXELS:
+            raise OptionError(f"{name} is at most {MOST_PIXELS} pixels; got {height} × {width}")
+        return height, width
     raise OptionError(f"{name} is a positive number or (height, width); got {size!r}")
 
 
 def _resize(resize: object, size: tuple[int, int]) -> int | tuple[int, int] | None:
     """``resize``, if ``size`` can be cut out of what it leaves."""
-    if resize is None or (_is_whole(resize) and resize >= max(size)):
-        return resize
-    if isinstance(resize, Sequence) and not isinstance(resize, str):
+    if resize is None:
+        return None
+    if _is_whole(resize) or (isinstance(resize, Sequence) and not isinstance(resize, str)):
         height, width = _height_and_width("ImageInput.resize", resize)
         if height >= size[0] and width >= size[1]:
-            return height, width
+            return resize if _is_whole(resize) else (height, width)
     raise OptionError(f"ImageInput.resize is None, or at least the size {size} on both sides; got {resize!r}")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import captum.attr
 import numpy as np
 import pytest
@@ -14,6 +12,8 @@ from onnxviz.compat import captum as compat
 from onnxviz.errors import InputError, LayerError, OnnxvizWarning, OptionError, TargetError
 from tests.support import assert_close, normal
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 TARGETS = torch.tensor([1, 3, 0])
 
 
@@ -21,14 +21,6 @@ TARGETS = torch.tensor([1, 3, 0])
 def both(cnn):
     """A network and its explainer."""
     return cnn.model, cnn.explainer
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Captum warns of the hooks that it sets."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-import warnings
 
 import captum.attr
 import numpy as np
@@ -18,25 +17,11 @@ from onnxviz.errors import LayerError, MissingDependencyError, OptionError, Targ
 from tests.networks import network
 from tests.support import nhwc, normal
 
+pytestmark = pytest.mark.usefixtures("quantus", "quiet")
+
 TARGETS = np.array([1, 3, 0])
 BAR = 1e-4
 """Maps and scores agree to 1e-6; correlations and ratios of them multiply that."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quantus():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        importlib.import_module("onnxviz.compat.quantus")
-        return importlib.import_module("quantus")
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Quantus and Captum warn of what they do."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def ours(*arguments, **options):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import onnxviz as ov
-from tests.engine.test_overlays import Rewritten
+from tests.engine.activations import Rewritten
 from tests.support import assert_close, kept_slopes, normal
 
 RECTIFIERS = {

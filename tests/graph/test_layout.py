@@ -3,74 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from cProfile import Profile
 from pstats import Stats
 
 import numpy as np
-import onnx
-import onnx_ir as ir
-import onnxruntime
 import pytest
 
 from onnxviz.graph.channels_first import moved, permuted, to_first, to_last
 from onnxviz.graph.layout import channels_first
-from onnxviz.graph.probe import probe
-from tests.support import assert_close, model_of, normal
-
-SIZES = {3: (6,), 4: (6, 5), 5: (4, 6, 5)}
-"""Rank → the spatial sizes of the input, which has 3 channels; the first convolution makes 4 of them."""
-
-
-def transpose(result: str, x: str, perm: list[int]) -> str:
-    return f"{result} = Transpose<perm = {perm}>({x}) "
-
-
-def between(body: str, rank: int = 4, weights: Mapping[str, np.ndarray] | None = None, outputs: str = "") -> ir.Model:
-    """Channels first ``c`` → channels last ``h`` → body → ``z`` → channels first → ``y``."""
-    nodes = (
-        f"c = Conv(x, k) {transpose('h', 'c', to_last(rank))} {body} {transpose('f', 'z', to_first(rank))} y = Neg(f)"
-    )
-    return graph(nodes, rank, {"k": normal(4, 3, *[1] * (rank - 2), seed=1), **(weights or {})}, outputs)
-
-
-def graph(nodes: str, rank: int, weights: Mapping[str, np.ndarray], outputs: str = "") -> ir.Model:
-    declared = ", ".join(f"float[] {name}" for name in ["y", *outputs.split()])
-    dims = ", ".join(str(size) for size in (3, *SIZES[rank]))
-    model = ir.from_proto(model_of(nodes, f"float[N, {dims}] x", declared, weights))
-    probe(model, {"x": normal(2, 3, *SIZES[rank])})
-    return model
-
-
-def run(model: ir.Model, batch: int, *, optimized: bool = True) -> dict[str, np.ndarray]:
-    proto, options = ir.to_proto(model), onnxruntime.SessionOptions()
-    onnx.checker.check_model(proto)
-    if not optimized:  # it moves Transposes itself, at times wrongly
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    x = normal(batch, *[int(size) for size in list(model.graph.inputs[0].shape)[1:]], seed=7)
-    return dict(zip([o.name for o in session.get_outputs()], session.run(None, {"x": x}), strict=True))
-
-
-def operators(model: ir.Model) -> Counter[str]:
-    return Counter(node.op_type for node in model.graph)
-
-
-def passed(model: ir.Model, *keep: str) -> Counter[str]:
-    """Run the pass, compare outputs and declared shapes with what is computed, and count the operators left."""
-    before = [run(model, batch, optimized=False) for batch in (1, 3)]
-    channels_first(model, [v for node in model.graph for v in node.outputs if v.name in keep])
-    for expected, batch in zip(before, (1, 3), strict=True):
-        got = run(model, batch)
-        assert got.keys() == expected.keys()
-        for name, value in expected.items():
-            assert_close(got[name], value, 1e-6)
-    declared = {v.name: list(v.shape) for node in model.graph for v in node.outputs if v.shape is not None}
-    probe(model, {"x": normal(2, *[int(d) for d in list(model.graph.inputs[0].shape)[1:]])})
-    measured = {v.name: list(v.shape) for node in model.graph for v in node.outputs}
-    assert measured.items() >= declared.items()
-    return operators(model)
-
+from tests.graph.layouts import LIMITS, SIZES, between, graph, operators, passed
+from tests.support import normal
 
 # ----- permutations -----
 
@@ -92,7 +34,6 @@ UNARY = (
     "HardSigmoid(h)", "Cast<to = 1>(h)", "Erf(h)", "Softplus(h)",
 )  # fmt: skip
 BINARY = ("Add", "Mul", "Sub", "Div", "Max", "PRelu")
-LIMITS = {"low": np.float32(-0.5), "high": np.float32(0.5)}
 
 
 @pytest.mark.parametrize("rank", [3, 4, 5])
@@ -204,135 +145,6 @@ def test_nothing_is_transposed_where_space_or_channels_end(body):
         "t": np.array([-1, 4]),
     }  # fmt: skip
     assert passed(graph(nodes, 4, weights))["Transpose"] == 0
-
-
-# ----- layers -----
-
-
-def reaches(model: ir.Model, end: str, without: str) -> bool:
-    """Whether ``end`` depends on the input by a way that does not pass ``without``."""
-    values = {v.name: v for node in model.graph for v in node.outputs}
-    stack, seen = [values[end]], set()
-    while stack:
-        value = stack.pop()
-        if value.name == without or value in seen:
-            continue
-        seen.add(value)
-        if value.is_graph_input():
-            return True
-        stack.extend(x for x in (value.producer().inputs if value.producer() else ()) if x is not None)
-    return False
-
-
-@pytest.mark.parametrize("layer", ["h", "r", "z"])
-def test_a_layer_stays_on_the_path_in_its_layout(layer):
-    """It is computed channels first, transposed, and transposed back, once for all who read it."""
-    model = between("r = Relu(h) a = Add(r, h) b = Mul(r, a) z = Sub(b, r)", outputs=layer)
-    (shape,) = [list(v.shape) for v in model.graph.outputs if v.name == layer]
-    left = passed(model)
-    assert left["Transpose"] == 2
-    assert [list(v.shape) for v in model.graph.outputs if v.name == layer] == [shape]
-    if layer != "r":
-        assert not reaches(model, "y", without=layer)
-    assert model.graph.outputs[1].producer().op_type == "Transpose"
-
-
-def test_every_value_a_layer():
-    model = between("r = Relu(h) a = Add(r, b) i = Identity(a) z = Clip(i, low, high)", 4,
-                    {"b": normal(4), **LIMITS}, "h r a i z")  # fmt: skip
-    assert passed(model) == {
-        "Conv": 1, "Relu": 1, "Add": 1, "Identity": 1, "Clip": 1, "Neg": 1,
-        "Transpose": 8,  # one to each of four layers and one back; the copy is no copy of another layout
-    }  # fmt: skip
-    assert not any(reaches(model, "y", without=name) for name in "hraiz")
-
-
-def test_a_copy_of_a_layer_is_read_by_who_read_it():
-    """An Identity is a layer that passes its input on."""
-    model = between("i = Identity(h) z = Relu(i)", outputs="h i")
-    assert passed(model)["Transpose"] == 2
-    assert not reaches(model, "y", without="h")
-    assert not reaches(model, "y", without="i")
-
-
-def test_a_layer_that_permutes_is_read_by_its_own_readers_alone():
-    model = between("p = Transpose<perm = [0, 3, 1, 2]>(h) a = Exp(p) q = Transpose<perm = [0, 3, 1, 2]>(h) "
-                    "b = Neg(q) l = Transpose<perm = [0, 2, 3, 1]>(b) z = Mul(l, h)", outputs="p a")  # fmt: skip
-    passed(model)
-    assert [use.node.op_type for v in model.graph.outputs if v.name == "p" for use in v.uses()] == ["Exp"]
-
-
-# ----- what stays as it is -----
-
-
-def unchanged(model: ir.Model, *keep: str) -> bool:
-    before = ir.to_proto(model).graph.node
-    described = [(n.op_type, list(n.input), list(n.output)) for n in before]
-    passed(model, *keep)
-    return described == [(n.op_type, list(n.input), list(n.output)) for n in ir.to_proto(model).graph.node]
-
-
-STAYS = {
-    "nobody wants it channels first": "c = Conv(x, k) h = Transpose<perm = [0, 2, 3, 1]>(c) r = Relu(h) y = Neg(r)",
-    "a product follows": "c = Conv(x, k) h = Transpose<perm = [0, 2, 3, 1]>(c) r = Relu(h) y = MatMul(r, w)",
-    "a reshape follows": "c = Conv(x, k) h = Transpose<perm = [0, 2, 3, 1]>(c) r = Relu(h) y = Reshape(r, t)",
-    "it did not come from a convolution": (
-        "h = Transpose<perm = [0, 2, 3, 1]>(x) r = Relu(h) f = Transpose<perm = [0, 3, 1, 2]>(r) y = Neg(f)"
-    ),
-    "attention": (
-        "q = Reshape(x, a) k1 = Transpose<perm = [0, 2, 1]>(q) s = MatMul(q, k1) p = Softmax(s) o = MatMul(p, q) "
-        "u = Transpose<perm = [0, 2, 1]>(o) r = Relu(u) y = Transpose<perm = [0, 2, 1]>(r)"
-    ),
-}
-
-
-@pytest.mark.parametrize("nodes", STAYS.values(), ids=STAYS)
-def test_stays(nodes):
-    weights = {"k": normal(4, 3, 1, 1), "w": normal(4, 2), "t": np.array([0, -1]), "a": np.array([0, 3, 30])}
-    assert unchanged(graph(nodes, 4, weights))
-
-
-BARRIERS = {
-    "product": ("z = MatMul(h, w)", {"w": normal(4, 4)}),
-    "reshape": ("r = Reshape(h, t) n = Relu(r) z = Reshape(n, u)", {
-        "t": np.array([0, 30, 4]), "u": np.array([0, 5, 6, 4])}),
-    "operand of lower rank": ("m = ReduceMean<keepdims = 0>(h, a) z = Add(h, m)", {"a": np.array([0, 1])}),
-    "computed pads": ("s = Shape(h) n = Sub(s, s) p = Concat<axis = 0>(n, n) z = Pad(h, p)", {}),
-    "gather": ("z = Gather<axis = 2>(h, g)", {"g": np.array([4, 0, 1])}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BARRIERS)
-def test_barriers(case):
-    body, weights = BARRIERS[case]
-    assert passed(between(body, 4, weights))["Transpose"] == 2
-
-
-def test_kept_values_are_not_touched():
-    """A plain file's layers; an output's logits."""
-    everything = ["c", "h", "r", "z", "f"]
-    model = between("r = Relu(h) z = Neg(r)", outputs=" ".join(everything))
-    assert unchanged(model, "y", *everything)
-    model = between("r = Relu(h) z = Neg(r)")
-    assert unchanged(model, "h", "r", "z")
-
-
-def test_a_plain_file_is_moved_between_its_layers():
-    model = between("r = Relu(h) a = Neg(r) z = Exp(a)", outputs="r")
-    assert passed(model, "r")["Transpose"] == 2
-
-
-def test_a_large_constant_is_stored_once():
-    """It is read elsewhere in its own layout."""
-    table = normal(6, 5, 4 * 600, seed=3)
-    nodes = (
-        "c = Conv(x, k) h = Transpose<perm = [0, 2, 3, 1]>(c) z = Add(h, b) f = Transpose<perm = [0, 3, 1, 2]>(z) "
-        "p = Neg(f) y = ReduceSum<keepdims = 0>(p, a) o = Neg(b)"
-    )
-    model = graph(nodes, 4, {"k": normal(2400, 3, 1, 1), "b": table, "a": np.array([1])}, "o")
-    passed(model)
-    sizes = [v.const_value.size for v in model.graph.initializers.values()]
-    assert sum(size == table.size for size in sizes) == 1
 
 
 # ----- Transposes among themselves -----

@@ -5,26 +5,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from onnx import parser
 
 from onnxviz.errors import UnsupportedOperatorError
 from onnxviz.graph.normalise import normalise
+from tests.graph.texts import parsed, run
 
 RNG = np.random.default_rng(0)
-
-
-def parsed(text: str, **weights: np.ndarray) -> ir.Model:
-    """``text`` is the signature and body of a graph in ONNX's text form."""
-    proto = parser.parse_model(f'<ir_version: 10, opset_import: ["": 18]> {text}')
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
-    return ir.from_proto(proto)
-
-
-def run(model: ir.Model, **feeds: np.ndarray) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
-    return dict(zip([each.name for each in session.get_outputs()], session.run(None, feeds), strict=True))
 
 
 def normalised(model: ir.Model) -> ir.Model:

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
-from onnx import parser
 from onnx.reference import ReferenceEvaluator
 
 from onnxviz.engine.session import runtime_errors
 from onnxviz.errors import OpenSizeError, UnsupportedOperatorError
 from onnxviz.graph.pads import explicit_pads, separate_pads, whole_pads
+from tests.graph.texts import parsed, run
 from tests.support import normal
 
 RNG = np.random.default_rng(0)
-
-
-def parsed(text: str, **weights: np.ndarray) -> ir.Model:
-    """``text`` is the signature and body of a graph in ONNX's text form."""
-    proto = parser.parse_model(f'<ir_version: 10, opset_import: ["": 18]> {text}')
-    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
-    return ir.from_proto(proto)
-
-
-def run(model: ir.Model, **feeds: np.ndarray) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
-    return dict(zip([each.name for each in session.get_outputs()], session.run(None, feeds), strict=True))
 
 
 POOL_SIZES = [(7,), (8,), (5, 8), (6, 7, 5)]

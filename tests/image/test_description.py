@@ -120,11 +120,20 @@ def test_json():
         ({"size": 8, "crop": 0.9, "resize": 9}, "without resize"),
         ({"size": 8, "sizes": 8}, "did you mean 'size'"),
         ({"layout": "NCHW"}, "lacks 'size'"),
+        ({"size": 2**15}, r"ImageInput.size is at most 268435456 pixels; got 32768 × 32768"),
+        ({"size": 5, "resize": 10**30}, "ImageInput.resize is at most 268435456 pixels"),
+        ({"size": 5, "resize": [5, 10**30]}, "ImageInput.resize is at most 268435456 pixels"),
+        ({"size": 5, "resize": 4}, r"at least the size \(5, 5\) on both sides; got 4"),
     ],
 )
 def test_bad_descriptions_are_refused(fields, message):
     with pytest.raises(OptionError, match=message):
         ImageInput.from_dict(fields)
+
+
+def test_a_picture_of_one_row_is_not_blown_up():
+    with pytest.raises(InputError, match="a picture of 1 × 90000 pixels would be resized to 256 × 23040000: at most"):
+        ImageInput(224, resize=256).fit(np.zeros((1, 90000, 3), np.uint8))
 
 
 def photo(height, width):

@@ -5,9 +5,6 @@ Where Captum defines a method in another way, the option that asks for its defin
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-
 import captum.attr as captum
 import numpy as np
 import pytest
@@ -15,6 +12,8 @@ import torch
 
 from tests.models.comparison import COSINE, MEDIAN, difference
 from tests.support import assert_close
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 PHOTOS = ("chelsea", "coffee", "china")
 CLASSES = (285, 967, 832)
@@ -28,14 +27,6 @@ def asked(converted, photos):
     network = converted("squeezenet")
     x = np.concatenate([network.explainer.read_image(photos[name]) for name in PHOTOS])
     return network.model, network.explainer, x
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Captum warns of the hooks that it sets."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def leaf(x):

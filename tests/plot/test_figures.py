@@ -1,3 +1,5 @@
+"""Overlays, comparisons and feature maps: what is drawn are the numbers that were given."""
+
 from __future__ import annotations
 
 import subprocess
@@ -11,24 +13,11 @@ from onnxviz.errors import InputError, OptionError
 from onnxviz.explanation import Explanation
 from onnxviz.image import resize_linear
 from onnxviz.plot.colours import Style, scale_of
+from tests.plot.drawn import bars, pictures, titles
 
 random = np.random.default_rng(0)
 IMAGE = random.integers(0, 256, (12, 16, 3), np.uint8)
 MAP = random.random((3, 4))
-
-
-def pictures(figure):
-    """The arrays that a figure shows, in order; colour bars hold none."""
-    return [image.get_array() for axes in figure.axes for image in axes.images]
-
-
-def titles(figure):
-    return [axes.get_title() for axes in figure.axes if axes.images]
-
-
-def bars(figure):
-    """The ends of the colour bars."""
-    return [axes.get_ylim() for axes in figure.axes if axes.get_label() == "<colorbar>"]
 
 
 def test_overlay_blends_at_the_size_of_the_picture():
@@ -98,6 +87,37 @@ def test_compare_refuses_wrong_titles():
         plot.compare({"a": MAP}, titles=["one", "two"])
 
 
+def explanation(targets=2):
+    values = random.random((2, targets, 3, 4))
+    classes = np.arange(2 * targets).reshape(2, targets)
+    return Explanation(
+        values, ("batch", "target", "spatial", "spatial"), "grad_cam", target=classes, score=classes / 2,
+        class_names=["ant", "bee", "cat", "dog"],
+    )  # fmt: skip
+
+
+def test_maps_beside_their_picture_are_their_own_numbers():
+    maps = random.random((3, 4))
+    picture, shown = pictures(plot.compare({"a": maps}, IMAGE, mode="beside", cmap="hot"))
+    np.testing.assert_array_equal(picture, IMAGE)
+    np.testing.assert_allclose(shown, scale_of(maps, cmap="hot").paint(maps))
+
+
+def test_compare_tells_class_and_score():
+    assert titles(plot.compare({"cam": explanation()}, IMAGE)) == [
+        "input", "cam\nant · 0", "cam\nbee · 0.5", "input", "cam\ncat · 1", "cam\ndog · 1.5",
+    ]  # fmt: skip
+
+
+def test_stacked_rows_are_samples_and_methods():
+    figure = plot.compare({"a": explanation(), "b": explanation()}, IMAGE, titles=["one", "two"], stack=True)
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_title() == "input"]
+    assert labels == ["a\none", "b\none", "a\ntwo", "b\ntwo"]
+    assert titles(figure)[:6] == ["input", "ant · 0", "bee · 0.5"] * 2
+    with pytest.raises(InputError, match="one number of targets"):
+        plot.compare({"a": explanation(), "b": explanation(1)}, stack=True)
+
+
 def test_feature_maps_share_a_scale():
     maps = random.random((5, 6, 7)) * np.arange(1, 6)[:, None, None]
     figure = plot.feature_maps(maps, columns=2)
@@ -156,49 +176,13 @@ def test_feature_maps_refuses(options, error, message):
         plot.feature_maps(**options)
 
 
-def test_signal_draws_the_curve_and_its_map():
-    series, values = random.standard_normal(50), random.random(10)
-    times = np.linspace(2, 3, 50)
-    figure = plot.signal(series, values, times=times, cmap="gray")
-    (line,) = figure.axes[0].lines
-    np.testing.assert_array_equal(line.get_xydata(), np.stack([times, series], axis=1))
-    (shown,) = pictures(figure)
-    sized = resize_linear(values, (50,), (0,))
-    np.testing.assert_allclose(shown, scale_of(values, cmap="gray").paint(sized[None]), atol=1e-2)
-    assert bars(figure) == [(0, pytest.approx(sized.max()))]
-
-
-def test_signal_of_several_channels_on_one_scale():
-    series, values = random.standard_normal((40, 3)), random.standard_normal((3, 40))
-    figure = plot.signal(series, values, channel_axis=1, titles=["x", "y", "z"])
-    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["x", "y", "z"]
-    np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), series[:, 1])
-    m = pytest.approx(np.abs(values).max())
-    assert bars(figure) == [(pytest.approx(-np.abs(values).max()), m)]
-
-
-def test_a_peak_of_a_long_signal_stays_visible():
-    values = np.zeros(50_000)
-    values[31_415], values[40_000] = -1, 0.5
-    (shown,) = pictures(plot.signal(np.zeros(50_000), values))
-    scale = scale_of(values)
-    for value in (-1, 0.5):
-        colour = scale.paint(np.array([[value]]))[0, 0]
-        assert np.isclose(shown[0, :, :3], colour).all(axis=-1).sum() == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"series": np.zeros((2, 3, 4)), "map": np.zeros(4)}, "series is"),
-        ({"series": np.zeros((3, 4)), "map": np.zeros((2, 4))}, "map is one, or one for each of 3"),
-        ({"series": np.zeros(4), "map": np.zeros((1, 1, 4))}, "map has 1 spatial"),
-        ({"series": np.zeros(4), "map": np.zeros(4), "times": np.zeros(3)}, "times has"),
-    ],
-)
-def test_signal_refuses(options, message):
-    with pytest.raises(InputError, match=message):
-        plot.signal(**options)
+def test_feature_maps_of_volumes_are_slices():
+    maps = random.standard_normal((2, 5, 4, 3))
+    figure = plot.feature_maps(np.moveaxis(maps, 0, -1), channel_axis=-1, columns=3)
+    shown = pictures(figure)
+    assert titles(figure) == ["slice 0", "slice 2", "slice 4"]
+    for i, (channel, depth) in enumerate((c, d) for c in range(2) for d in (0, 2, 4)):
+        np.testing.assert_allclose(shown[i], scale_of(maps).paint(maps[channel, depth]))
 
 
 def test_no_figure_touches_pyplot():

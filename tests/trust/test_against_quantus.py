@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import warnings
 
 import numpy as np
 import pytest
@@ -12,21 +11,7 @@ import onnxviz as ov
 from onnxviz.trust.filling import imputed
 from tests.support import assert_close, normal
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quantus():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        importlib.import_module("onnxviz.compat.quantus")
-        return importlib.import_module("quantus")
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    """Quantus warns of what it does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.usefixtures("quantus", "quiet")
 
 
 def found(explainer, maps, x, metric, options, **arguments):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import captum.metrics
 import numpy as np
 import pytest
@@ -185,13 +183,7 @@ def test_a_random_map_points_as_often_as_the_object_is_large(pictures):
 # ----- Captum -----
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("scale", [True, False])
 def test_infidelity_as_captum_computes_it(subjects, scale):
     """The same squares: what is covered is 1 in the perturbation, for the map's values are parts of the score."""
@@ -217,6 +209,7 @@ def test_infidelity_as_captum_computes_it(subjects, scale):
     assert_close(values, expected.detach().numpy(), 1e-3)
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
 def test_sensitivity_as_captum_computes_it(subjects, method):
     subject, seed = subjects("cnn"), 5

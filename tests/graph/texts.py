@@ -1,0 +1,26 @@
+"""Models from the signature and body of a graph in ONNX's text form, and what onnxruntime computes with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+from onnx import parser
+
+
+def proto(
+    text: str, *, opset: int = 18, ir_version: int = 8, imports: str = "", **weights: np.ndarray
+) -> onnx.ModelProto:
+    model = parser.parse_model(f'<ir_version: {ir_version}, opset_import: ["": {opset}{imports}]> {text}')
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    return model
+
+
+def parsed(text: str, **weights: np.ndarray) -> ir.Model:
+    return ir.from_proto(proto(text, ir_version=10, **weights))
+
+
+def run(model: ir.Model, **feeds: np.ndarray) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString())
+    return dict(zip([each.name for each in session.get_outputs()], session.run(None, feeds), strict=True))
