@@ -101,7 +101,7 @@ def read(path: str | os.PathLike[str], *, draft: bool = False) -> Bundle:
     }
     for tensor in islice(stored_tensors(skeleton), len(skeleton.graph.initializer), None):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise FileFormatError(f"{file} is damaged: of {tensor.name!r}, which is no weight, the numbers lie elsewhere")
+            raise FileFormatError(f"{file} is damaged: {tensor.name!r}, which is no weight, lies in another file")
     _validate(skeleton, manifest, file)
     return Bundle(file, skeleton, manifest, regions, identity)
 

@@ -19,6 +19,7 @@ from onnxviz.errors import (
     OpenSizeError,
     OptionError,
     UnsupportedModelError,
+    printable,
 )
 from onnxviz.files import require_readable
 from onnxviz.manifest import Manifest
@@ -124,7 +125,7 @@ def convert(
             source, manifest = attempt(False, f"all sizes but the batch stay as they are in the example: {error}")  # noqa: FBT003 - as convert takes it
         bundle.add_residuals(draft, manifest)
     if not quiet:
-        print(summary(final, manifest, [*source.notes, *source.caveats]))  # noqa: T201 - the line of residuals that conversion promises
+        print(printable(summary(final, manifest, [*source.notes, *source.caveats])))  # noqa: T201 - the line of residuals that conversion promises
     return final
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import is_dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 
 def decoded(kind: Any, value: Any) -> Any:
@@ -22,6 +22,13 @@ def decoded(kind: Any, value: Any) -> Any:
         if unknown := value.keys() - hints.keys():
             raise TypeError(f"unknown: {min(unknown)!r}")
         return cast("type", kind)(**{key: decoded(hints[key], one) for key, one in value.items()})
+    elif is_typeddict(kind) and isinstance(value, dict):
+        hints = _hints(kind)
+        if odd := (value.keys() - hints.keys()) | (kind.__required_keys__ - value.keys()):
+            raise TypeError(f"unknown, or missing: {min(odd)!r}")
+        return {key: decoded(hints[key], one) for key, one in value.items()}
+    elif origin is list and isinstance(value, list):
+        return [decoded(inner[0], one) for one in value]
     elif origin is tuple and isinstance(value, list):
         return tuple(decoded(inner[0], one) for one in value)
     elif origin is dict and isinstance(value, dict):

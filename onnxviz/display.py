@@ -19,6 +19,11 @@ LAYERS, CHANNELS = 6, 8
 """How many layers, and channels of each, feature maps show."""
 
 
+def size(count: int) -> str:
+    """Bytes in words: ``4.7 MiB``, ``33.2 KiB``."""
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
     """A table, which scrolls by itself where it is long."""
     lines = [_row("th", head), *(_row("td", row) for row in rows)] if head else [_row("td", row) for row in rows]

@@ -3,6 +3,7 @@
 A message says what was asked, what was expected, what came, and the way out.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -73,6 +74,14 @@ class OutOfMemoryError(ProviderError):
 
 class OnnxvizWarning(UserWarning):
     """What goes on, but not as it was asked for."""
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Text for a terminal or a log, in which names out of files command nothing: control characters are spelled out."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def nearest(name: str, known: Iterable[str], *, most: int = 3) -> str:

@@ -47,7 +47,7 @@ class Explanation:
         covered: the part of them that the network saw: top, left, bottom and right, as shares of height and width.
 
     Raises:
-        OptionError: ``axes`` does not fit ``values``.
+        OptionError: ``axes`` does not fit ``values``, or ``target`` or ``score`` does not fit them or the class names.
     """
 
     values: npt.NDArray[np.float32]
@@ -71,6 +71,23 @@ class Explanation:
         if len(self.axes) != self.values.ndim or not set(self.axes) <= set(ROLES):
             raise OptionError(
                 f"axes has one of {ROLES} for each axis of values; got {self.axes} for shape {self.values.shape}"
+            )
+        if self.target is not None and self.target.dtype.kind in "iu":
+            self._require_fit("target", self.target)
+            if self.class_names is not None and not (np.abs(self.target) < len(self.class_names)).all():
+                raise OptionError(f"target has classes that the {len(self.class_names)} class_names do not name")
+        if self.score is not None:
+            self._require_fit("score", self.score)
+
+    def _require_fit(self, name: str, given: Array) -> None:
+        """What is said of samples, or of the targets of samples, is said of all; a layer may hold several of each."""
+        sizes = dict(zip(self.axes, self.values.shape, strict=True))
+        samples, targets = sizes.get("batch", 1), sizes.get("target", 1)
+        fits = given.ndim <= 2 and given.dtype.kind in "fiu" and (given.ndim < 2 or given.shape[1] == targets)
+        if not fits or (given.ndim and (not len(given) or samples % len(given))):
+            raise OptionError(
+                f"{name} has a number for each of {samples} samples, or of their {targets} targets; got an array of "
+                f"{given.dtype} of shape {given.shape}"
             )
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's protocol

@@ -7,6 +7,7 @@ import os
 import struct
 import sys
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -123,15 +124,15 @@ def read_arrays(path: str | os.PathLike[str], description: str, holds: str) -> t
             names = sorted(stored)
             arrays = {name: stored[name] for name in names if description in names}
         described = json.loads(str(arrays.pop(description))) if arrays else None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise FileFormatError(f"{str(path)!r} holds no {holds}, or is damaged: {str(error)[:200]}") from error
     if not isinstance(described, dict):
         raise FileFormatError(f"{str(path)!r} holds no {holds}; it has {names}")
     return arrays, described
 
 
-_DAMAGE = (
-    ValueError, TypeError, LookupError, EOFError, OSError, MemoryError, RuntimeError, struct.error, zlib.error,
-    zipfile.BadZipFile,
+DAMAGE = (
+    ValueError, TypeError, LookupError, EOFError, OSError, MemoryError, RuntimeError, SyntaxError, struct.error,
+    zlib.error, zipfile.BadZipFile, tokenize.TokenError,
 )  # fmt: skip
 """What numpy and zipfile raise for files that are damaged or lie about sizes; RuntimeError for encrypted ones."""

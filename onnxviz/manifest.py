@@ -12,6 +12,7 @@ from typing import Any
 
 from onnxviz.decoding import decoded
 from onnxviz.errors import FileFormatError
+from onnxviz.residuals import Residuals
 from onnxviz.source import BATCH
 
 FORMAT_VERSION = 1
@@ -174,6 +175,11 @@ class Manifest:
     def from_metadata(cls, entries: dict[str, str], path: Path, *, draft: bool = False) -> Manifest:
         """Read the metadata back; raises FileFormatError for a file that is not explainable or of another format."""
         found = {k.removeprefix(_PREFIX): v for k, v in entries.items() if isinstance(k, str) and k.startswith(_PREFIX)}
+        if "export" in found:
+            raise FileFormatError(
+                f"{path} is a plain ONNX file, exported for other runtimes: run it with onnxruntime, or load the "
+                "explainable file that it was exported from"
+            )
         if "format_version" not in found:
             raise FileFormatError(
                 f"{path} is a plain ONNX file: it contains no layer outputs and no gradient graph. Convert it once "
@@ -181,8 +187,9 @@ class Manifest:
             )
         if found["format_version"] != str(FORMAT_VERSION):
             raise FileFormatError(
-                f"{path} has format version {found['format_version']}, this onnxviz reads {FORMAT_VERSION}: convert "
-                f"the model again, or install the onnxviz that wrote it (versions: {found.get('versions')})"
+                f"{path} has format version {found['format_version'][:20]}, this onnxviz reads {FORMAT_VERSION}: "
+                f"convert the model again, or install the onnxviz that wrote it "
+                f"(versions: {found.get('versions', '')[:200]})"
             )
         known = {each.name for each in fields(cls)} - ({"residuals"} if draft else set())
         if missing := known - found.keys() - {"sizes", "caveats"}:
@@ -193,6 +200,8 @@ class Manifest:
             data = {k: json.loads(v, parse_constant=_number, parse_float=_number) for k, v in found.items()}
             manifest: Manifest = decoded(cls, {key: data[key] for key in known & data.keys()})
             _require_sense(manifest)
+            if not draft:
+                decoded(Residuals, manifest.residuals)
         except (TypeError, ValueError, RecursionError) as error:
             raise FileFormatError(
                 f"the onnxviz metadata of {path} is damaged ({error}); convert the model again"
@@ -213,9 +222,9 @@ def _require_sense(manifest: Manifest) -> None:
         if len({t.name for t in table}) < len(table):
             raise ValueError("two rows of a table have one name")
         for tensor in table:
-            _require_axes(tensor.name, tensor.shape, tensor.axes)
+            _require_axes(tensor.name, tensor.shape, tensor.axes, manifest.static_batch)
     for output in manifest.outputs:
-        _require_axes(output.name, output.logits_shape, output.logits_axes)
+        _require_axes(output.name, output.logits_shape, output.logits_axes, manifest.static_batch)
         if output.activation not in (None, "Softmax", "LogSoftmax", "Sigmoid"):
             raise ValueError(f"the output {output.name!r} has the unknown activation {output.activation!r}")
         if output.activation_axis is not None and not -len(output.shape) <= output.activation_axis < len(output.shape):
@@ -235,7 +244,7 @@ def _require_sense(manifest: Manifest) -> None:
         raise ValueError(f"{len(manifest.classes)} names for {counts} classes")
 
 
-def _require_axes(name: str, shape: Sequence[Dim], axes: Axes) -> None:
+def _require_axes(name: str, shape: Sequence[Dim], axes: Axes, static_batch: int | None) -> None:
     roles = [axis for axis in (axes.batch, axes.channel, *axes.spatial) if axis is not None]
     if len(set(roles)) < len(roles) or any(not 0 <= axis < len(shape) for axis in roles):
         raise ValueError(f"{name!r} of {len(shape)} axes cannot have {axes}")
@@ -244,3 +253,5 @@ def _require_axes(name: str, shape: Sequence[Dim], axes: Axes) -> None:
         isinstance(size, str) and not _PER_SAMPLE.match(size)
     ):
         raise ValueError(f"{name!r} has the impossible shape {shape}")
+    if static_batch is None and not is_batch(size):
+        raise ValueError(f"the batch of {name!r} has the fixed size {size}")

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from onnxviz.errors import FileFormatError
 
-MOST_NODES = 10**6
+MOST_NODES = 10**5
 """Of a graph whose functions are expanded: forty that each call the one before twice make a million million."""
 
 MOST_FUNCTIONS = 10**4

@@ -125,11 +125,9 @@ def assert_close(got, expected, bar: float = 1e-5) -> None:
 # ----- graphs -----
 
 
-def model_of(
-    nodes: str, inputs: str, outputs: str, weights: Mapping[str, np.ndarray] | None = None, *, opset: int = 18
-) -> onnx.ModelProto:
+def model_of(nodes: str, inputs: str, outputs: str, weights: Mapping[str, np.ndarray] | None = None) -> onnx.ModelProto:
     """A model from ONNX text: ``model_of("y = Relu(x)", "float[N, 3] x", "float[N, 3] y")``."""
-    text = f'<ir_version: 10, opset_import: ["": {opset}]> g ({inputs}) => ({outputs}) {{ {nodes} }}'
+    text = f'<ir_version: 10, opset_import: ["": 18]> g ({inputs}) => ({outputs}) {{ {nodes} }}'
     model = onnx.parser.parse_model(text)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in (weights or {}).items())
     return model
@@ -154,6 +152,16 @@ def nhwc() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
         [numpy_helper.from_array(a, n) for n, a in {**weights, "axes": np.array([1, 2])}.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), weights
+
+
+def nchw() -> onnx.ModelProto:
+    """The same network as :func:`nhwc`, of pixels channels first."""
+    model, _ = nhwc()
+    del model.graph.node[0]
+    model.graph.node[0].input[0] = "pixels"
+    for size, n in zip(model.graph.input[0].type.tensor_type.shape.dim[1:], (3, 9, 11), strict=True):
+        size.dim_value = n
+    return model
 
 
 WEIGHTS = {"w": normal(6, 400), "c": normal(400, seed=1), "m": normal(400, 3, seed=2)}

@@ -113,7 +113,7 @@ def test_rounding_passes(tmp_path, monkeypatch):
 # ----- gradients that kinks disturb -----
 
 
-def disturbed(monkeypatch, *, stage: str | None = None, size: float = 0.1) -> list[int]:
+def disturbed(monkeypatch, *, stage: str | None = None) -> list[int]:
     """The framework's gradient of the outputs is another one at one entry, as at a kink; and a stage's."""
     gradients, asked = TorchReference.gradients, []
 
@@ -122,7 +122,7 @@ def disturbed(monkeypatch, *, stage: str | None = None, size: float = 0.1) -> li
         for (of, _), answer in zip(requests, gradients(self, feeds, requests), strict=True):
             if "output" in of or stage in of:
                 for array in answer.values():
-                    array.flat[array.size // 2] += size * np.abs(array).max()
+                    array.flat[array.size // 2] += 0.1 * np.abs(array).max()
             yield answer
 
     monkeypatch.setattr(TorchReference, "gradients", wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,12 +91,54 @@ def without(kind: str, name: str) -> Callable[[onnx.ModelProto], None]:
     return edit
 
 
+def told(key: str, *path: str | int, value: object) -> Callable[[onnx.ModelProto], None]:
+    """Change a value inside of a table of the metadata."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        (entry,) = [p for p in model.metadata_props if p.key == f"onnxviz.{key}"]
+        inside = table = json.loads(entry.value)
+        for step in path[:-1]:
+            inside = inside[step]
+        inside[path[-1]] = value
+        entry.value = json.dumps(table)
+
+    return edit
+
+
+def constant_elsewhere(model: onnx.ModelProto) -> None:
+    node = model.graph.node.add(op_type="Constant", output=["elsewhere"])
+    tensor = node.attribute.add(name="value", type=onnx.AttributeProto.TENSOR).t
+    tensor.name, tensor.data_type, tensor.data_location = "far", onnx.TensorProto.FLOAT, onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret")
+
+
+def overflowing(model: onnx.ModelProto) -> None:
+    external(length="0")(model)
+    next(t for t in model.graph.initializer if t.external_data).dims[:] = [2**62, 4]
+
+
 DAMAGES = {
     "other version": (metadata("format_version", "2"), ["format version 2", "reads 1", "convert the model again"]),
     "metadata is no JSON": (metadata("layers", "{"), ["damaged", "convert the model again"]),
     "metadata of another kind": (metadata("layers", '"text"'), ["damaged"]),
     "metadata is a number": (metadata("inputs", "3"), ["damaged"]),
     "an unknown key in a table": (metadata("outputs", '[{"name": "y", "colour": 3}]'), ["damaged"]),
+    "a version without an end": (metadata("format_version", "9" * 10_000), ["format version 99", "convert"]),
+    "differences of nothing": (metadata("residuals", "{}"), ["metadata", "damaged", "'layers'"]),
+    "differences that are text": (told("residuals", "layers", value={"h": "<b>"}), ["damaged", "'<b>' is no float"]),
+    "differences that are a list": (told("residuals", "outputs", value=[1]), ["damaged", "[1]"]),
+    "a gradient's that is text": (told("residuals", "gradient", value="small"), ["damaged", "'small'"]),
+    "an input of no shape": (told("residuals", "recipe", "x", value={}), ["damaged", "'dtype'"]),
+    "a digest of nothing": (
+        told("residuals", "digests", "values", "h", value=None),
+        ["damaged", "is no Digest"],
+    ),
+    "a batch of a fixed size": (
+        told("layers", 0, "axes", value={"batch": 1, "channel": 0, "spatial": []}),
+        ["damaged", "batch of 'h'"],
+    ),
+    "a constant in another file": (constant_elsewhere, ["'far'", "another file"]),
+    "sizes whose product overflows": (overflowing, ["impossible shape"]),
     "a missing output": (without("output", "h"), ["lacks 'h'", "metadata promises"]),
     "a missing gradient": (without("output", "grad/x"), ["lacks 'grad/x'"]),
     "a missing seed": (without("input", "seed/y"), ["lacks 'seed/y'"]),

@@ -13,7 +13,7 @@ import pytest
 
 import onnxviz as ov
 from onnxviz.algorithms.registry import METHODS
-from onnxviz.display import CHANNELS, LAYERS, Features, table
+from onnxviz.display import CHANNELS, LAYERS, Features, size, table
 from onnxviz.engine.layers import LayerTable
 from onnxviz.manifest import Axes, Layer
 from tests.support import convert
@@ -29,6 +29,11 @@ def features(*shape: int, axes: Axes, name: str = "layer") -> Features:
 def pictures(shown: str) -> list[np.ndarray]:
     found = re.findall(r"data:image/png;base64,([^\"]*)", shown)
     return [cv2.imdecode(np.frombuffer(base64.b64decode(one), np.uint8), cv2.IMREAD_COLOR) for one in found]
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0.0 KiB"), (34_010, "33.2 KiB"), (2**20, "1.0 MiB")])
+def test_sizes(count, text):
+    assert size(count) == text
 
 
 def test_tables_escape_every_cell():

@@ -1,10 +1,6 @@
-"""Half, bfloat16 and double precision, and quantised networks: converted, checked, explained, or refused in words."""
+"""Half, bfloat16 and double precision: converted, checked, explained, or refused in words."""
 
 from __future__ import annotations
-
-import logging
-import warnings
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -18,7 +14,7 @@ from onnxviz.errors import CheckFailedError, UnsupportedModelError, UnsupportedO
 from tests.networks import normal
 from tests.support import assert_close, model_of
 
-HALF, BFLOAT, FLOAT, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
+HALF, BFLOAT = torch.float16, torch.bfloat16
 IMAGE = normal(2, 3, 10, 10)
 
 
@@ -168,69 +164,6 @@ def test_a_gradient_that_overflow_makes_differ_is_refused_with_the_cause(tmp_pat
     torch.manual_seed(0)
     with pytest.raises(CheckFailedError, match=r"holds infinities or NaN: float16 ends at 65504; .* in float32"):
         ov.convert(Steep().half(), tmp_path / "net.onnx", example=normal(2, 5))
-
-
-# ----- quantised -----
-
-
-def quantised(path: Path, **options) -> Path:
-    """A small network, quantised by onnxruntime's own tool."""
-    from onnxruntime import quantization
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.pictures = iter([{"x": normal(2, 3, 10, 10, seed=seed)} for seed in range(4)])
-
-        def get_next(self):
-            return next(self.pictures, None)
-
-    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "batch"}}}
-    logging.disable(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(network(), (torch.from_numpy(IMAGE),), path, dynamo=False, opset_version=13, **names)
-        quantization.quantize_static(path, path.with_name("quantised.onnx"), Reader(), **options)
-    logging.disable(logging.NOTSET)
-    return path.with_name("quantised.onnx")
-
-
-@pytest.mark.parametrize("per_channel", [False, True])
-def test_gradients_pass_straight_through_quantisers(per_channel, tmp_path, capsys):
-    from onnxruntime.quantization import QuantFormat
-
-    path = quantised(tmp_path / "net.onnx", quant_format=QuantFormat.QDQ, per_channel=per_channel)
-    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(path).graph.node)
-    ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
-    assert "gradients pass straight through the rounding" in capsys.readouterr().out
-    with ov.load(tmp_path / "explained.onnx", providers="cpu") as ex:
-        assert "gradients pass straight through the rounding" in " ".join(ex.saliency(IMAGE, 1).notes)
-        assert ex.residuals["gradient"]["by"].endswith("rounding left out")
-        assert max(ex.residuals["layers"].values()) <= 1e-4
-        got = ex.gradient(IMAGE, target=1).values.ravel()
-    expected = by_torch(network(), IMAGE).ravel()
-    assert got @ expected > 0.95 * np.linalg.norm(got) * np.linalg.norm(expected)
-
-
-def test_integer_operators_are_refused_with_the_way_out(tmp_path):
-    from onnxruntime.quantization import QuantFormat
-
-    path = quantised(tmp_path / "net.onnx", quant_format=QuantFormat.QOperator)
-    with pytest.raises(UnsupportedOperatorError, match=r"rule for QLinearConv .*quant_format=QuantFormat\.QDQ"):
-        ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
-    ov.convert(path, tmp_path / "explained.onnx", example=IMAGE, gradient=False, quiet=True)
-
-
-def test_a_wrong_quantisation_rule_would_be_found(tmp_path, monkeypatch):
-    """The check of quantised files tells a right rule from one that forgets the scale."""
-    from onnxruntime.quantization import QuantFormat
-
-    from onnxviz.gradient import registry
-
-    path = quantised(tmp_path / "net.onnx", quant_format=QuantFormat.QDQ)
-    forgetful = registry.Rule(lambda op, dy, y, *_, axis=1: dy, frozenset({"axis"}), broadcast=False, multiple=False)
-    monkeypatch.setitem(registry.VJPS, ("", "QuantizeLinear"), forgetful)
-    with pytest.raises(CheckFailedError):
-        ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
 
 
 # ----- a float32 file computed in float16 -----

@@ -27,6 +27,9 @@ MISFIT = (ValueError, TypeError, LookupError, AttributeError, NotImplementedErro
 """What a Keras model raises when its inputs do not fit it."""
 
 
+MOST_UNPACKED = 50
+"""How many times its size an archive may unpack to: Keras packs nothing, and configurations shrink tenfold."""
+
 _OTHER_ARGUMENTS = ("training", "mask", "args", "kwargs")
 """Arguments of ``call`` that are no inputs."""
 
@@ -111,15 +114,29 @@ def load(
     Raises:
         UnsupportedModelError: the file holds no whole model, code that is not trusted, or objects that are not known.
     """
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
-        raise UnsupportedModelError(f"{path.name} is no .keras archive: it is damaged, or of another format")
+    if path.suffix == ".keras":
+        _require_archive(path)
     try:
         with quiet():
             return keras.saving.load_model(
                 path, custom_objects=dict(custom_objects or {}), compile=False, safe_mode=not trust_code
             )
-    except (*MISFIT, OSError, zipfile.BadZipFile, RuntimeError, ImportError) as error:
+    except (*MISFIT, OSError, zipfile.BadZipFile, RuntimeError, ImportError, MemoryError) as error:
         raise UnsupportedModelError(f"{path.name} {_not_loaded(error)}") from error
+
+
+def _require_archive(path: Path) -> None:
+    """UnsupportedModelError unless the file is an archive that unpacks to about what it says."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise UnsupportedModelError(f"{path.name} is no .keras archive: it is damaged, or of another format") from error
+    if unpacked > MOST_UNPACKED * path.stat().st_size:
+        raise UnsupportedModelError(
+            f"{path.name} would unpack to {unpacked / 2**20:,.0f} MiB, more than {MOST_UNPACKED} times its size, as no "
+            f"model does: save it anew"
+        )
 
 
 def _not_loaded(error: BaseException) -> str:
@@ -134,7 +151,7 @@ def _not_loaded(error: BaseException) -> str:
         return "holds weights only: build the model, load the weights into it and pass the model"
     if unknown := re.search(r"(?:Could not locate|Unknown) \w+:? '([^']+)'", said):
         name = unknown[1].rpartition(">")[2]
-        return f"holds {name!r}, which Keras does not know: pass custom_objects={{{name!r}: {name}}}"
+        return f"holds {name!r}, which Keras does not know: if it is yours, pass custom_objects={{{name!r}: {name}}}"
     return f"holds no model that this Keras loads ({reason(error)})"
 
 

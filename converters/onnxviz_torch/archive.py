@@ -12,6 +12,7 @@ import json
 import pickle
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,9 @@ def require_no_code(path: Path) -> None:
         pickled = {
             str(file).rpartition("/")[2] for file in _values(list(documents.values()), "use_pickle", "path_name")
         }
+        counts = Counter(names)
         for name in names:
-            if names.count(name) > 1:
+            if counts[name] > 1:
                 why: str | None = "there twice"
             elif name in documents:
                 why = _in_document(documents[name])

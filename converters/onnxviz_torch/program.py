@@ -24,6 +24,12 @@ CALL = re.compile(r"@\d+")
 
 SEEDED_BATCH = 2
 
+MISFIT = (
+    RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, EOFError,
+    MemoryError, BadZipFile,
+)  # fmt: skip
+"""What torch raises where an archive does not say what it must."""
+
 
 def load(path: str | PathLike[str], *, trust_code: bool = False) -> torch.export.ExportedProgram:
     """The program in a ``.pt2`` file.
@@ -43,7 +49,9 @@ def load(path: str | PathLike[str], *, trust_code: bool = False) -> torch.export
             require_no_code(path)
         with quiet():
             return torch.export.load(path)
-    except (RuntimeError, ValueError, LookupError, BadZipFile) as error:
+    except UnsupportedModelError:
+        raise
+    except MISFIT as error:
         message = f"{path.name!r} holds no exported program that this torch loads ({_first_line(error)}); save it anew"
         raise UnsupportedModelError(message) from error
 

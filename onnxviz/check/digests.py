@@ -69,6 +69,8 @@ def difference(got: Digest, expected: Digest) -> float:
     """The largest difference of two digests' numbers, relative to the largest value; infinite where shapes differ."""
     if any(got[key] != expected[key] for key in ("shape", "not_finite")):
         return np.inf
+    if len(got["products"]) != len(expected["products"]):
+        return np.inf
     pairs = zip([got["largest"], *got["products"]], [expected["largest"], *expected["products"]], strict=True)
     largest = max(abs(a - b) for a, b in pairs)
     return float(largest / expected["largest"]) if expected["largest"] else float(largest)
@@ -125,7 +127,7 @@ def verify(path: str | os.PathLike[str], *, providers: Sequence[str] | str | Non
         half = {t.name for t in (*manifest.layers, *manifest.outputs) if t.dtype in {"float16", "bfloat16"}}
         half |= {grad_name(t.name) for t in (*manifest.layers, *manifest.inputs) if t.dtype in {"float16", "bfloat16"}}
         return Verification(
-            differences={name: difference(found[name], one) for name, one in kept.items()},
+            differences={n: difference(found[n], one) if n in found else np.inf for n, one in kept.items()},
             bars={name: HALF if name in half else EVERYWHERE for name in kept},
             provider=engine.provider,
         )
@@ -143,7 +145,8 @@ def _inputs(bundle: Bundle) -> tuple[dict[str, Digest], dict[str, Array]]:
     feeds = redrawn(residuals["recipe"], 0, kept["batch"], batched)
     for tensor in manifest.inputs:
         name = tensor.name
-        if name not in feeds or difference(digest(feeds[name]), kept["inputs"][name]) > INPUT:
+        known = name in feeds and name in kept["inputs"]
+        if not known or not difference(digest(feeds[name]), kept["inputs"][name]) <= INPUT:
             raise FileFormatError(
                 f"{bundle.path}: input {name!r} cannot be drawn again: it is text, or this numpy ({np.__version__}) "
                 "draws other numbers than the one that converted the model"

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from onnxviz.errors import FileFormatError
+from onnxviz.limits import require_room
 from onnxviz.source import Array, Feeds
 
 
@@ -34,17 +36,27 @@ def drawn(example: Feeds, seed: int, batch: int, batched: Collection[str]) -> di
 
 
 def redrawn(said: Mapping[str, Any], seed: int, batch: int, batched: Collection[str]) -> dict[str, Array]:
-    """The inputs of :func:`drawn` from their recipe; those that cannot be drawn are left out."""
+    """The inputs of :func:`drawn` from their recipe; those that cannot be drawn are left out.
+
+    Raises:
+        FileFormatError: the recipe, which stands in a file, makes no sense.
+        UnsupportedModelError: there is no room for what it describes.
+    """
     result = {}
     for index, (name, like) in enumerate(said.items()):
         rng = np.random.default_rng([seed, index])
         first = [batch] if name in batched else [] if like["length"] is None else [like["length"]]
         shape = (*first, *like["shape"])
-        if "std" in like:
-            result[name] = np.asarray(rng.standard_normal(shape) * like["std"] + like["mean"], like["dtype"])
-        elif "max" in like:
-            integers = rng.integers(int(like["min"]), int(like["max"]), shape, endpoint=True)
-            result[name] = np.asarray(integers, like["dtype"])
+        require_room(shape, np.dtype(np.float64).itemsize, f"input {name!r} of the check")
+        try:
+            dtype = np.dtype(like["dtype"])
+            if "std" in like:
+                result[name] = np.asarray(rng.standard_normal(shape) * like["std"] + like["mean"], dtype)
+            elif "max" in like:
+                integers = rng.integers(int(like["min"]), int(like["max"]), shape, endpoint=True)
+                result[name] = np.asarray(integers, dtype)
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
+            raise FileFormatError(f"how input {name!r} of the check is drawn is said wrongly: {error}") from error
     return result
 
 

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from onnxviz import ImageInput
 
 
+CONFIG: dict[str, tuple[tuple[type, ...], str]] = {
+    "image": ((dict,), 'a table of fields, such as preset = "torchvision"'),
+    "classes": ((list, str), "a list of names, or the path of a file with them"),
+    "layers": ((list,), "a list of names or patterns"),
+}
+"""What a configuration says: key → kinds of values, and what they are."""
+
+
 @app.command()
 def convert(
     model: Annotated[Path, typer.Argument(help=".keras, .h5, .pt2 or .onnx", show_default=False)],
@@ -45,8 +53,12 @@ def convert(
         Path | None,
         typer.Option(help="TOML or JSON with `image` (a table of fields; may name a preset), `classes`, `layers`."),
     ] = None,
-    layers: Annotated[list[str] | None, typer.Option("--layer", help="Names or patterns to tap; all.")] = None,
-    example: Annotated[Path | None, typer.Option(help="Inputs as .npy, or .npz by name; drawn if left out.")] = None,
+    layers: Annotated[
+        list[str] | None, typer.Option("--layer", help="Names or patterns to tap. Repeatable.", show_default="all")
+    ] = None,
+    example: Annotated[
+        Path | None, typer.Option(help="Inputs as .npy, or .npz by name.", show_default="drawn at random")
+    ] = None,
     gradient: Annotated[
         Literal["all", "available", "none"],
         typer.Option(help="Refuse what has no gradient, leave it out, or build none."),
@@ -93,8 +105,9 @@ def convert(
         quiet=as_json,
     )
     if as_json:
-        explainer = ov.load(written, providers="cpu")
-        say({"file": str(written), "layers": len(explainer.layers), **explainer.residuals}, "", as_json=True)
+        from onnxviz.cli.inspecting import contents
+
+        say(contents(written), "", as_json=True)
 
 
 def _image(preset: str | None, processor: Path | None, fields: dict[str, Any]) -> ImageInput | None:
@@ -115,16 +128,29 @@ def _image(preset: str | None, processor: Path | None, fields: dict[str, Any]) -
 def _config(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
+    text = _text(path)
     try:
-        text = path.read_text(encoding="utf-8")
         found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except ValueError as error:
         raise InputError(f"{str(path)!r} is no {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
-    known = ("image", "classes", "layers")
-    if not isinstance(found, dict) or (unknown := sorted(found.keys() - set(known))):
-        name = "" if not isinstance(found, dict) else f"{unknown[0]!r}{nearest(unknown[0], known)}"
-        raise OptionError(f"{str(path)!r} has the keys {', '.join(known)}; got {name or 'no table'}")
+    if not isinstance(found, dict) or (unknown := sorted(found.keys() - CONFIG.keys())):
+        name = "" if not isinstance(found, dict) else f"{unknown[0]!r}{nearest(unknown[0], CONFIG)}"
+        raise OptionError(f"{str(path)!r} has the keys {', '.join(CONFIG)}; got {name or 'no table'}")
+    for key, (kinds, expected) in CONFIG.items():
+        if not isinstance(value := found.get(key, kinds[0]()), kinds):
+            raise OptionError(f"{str(path)!r}: {key} is {expected}; got {value!r}")
     return found
+
+
+def _text(path: Path) -> str:
+    from onnxviz.files import accessing
+
+    with accessing(path, "read"):
+        content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{str(path)!r} is no text in UTF-8: {error}") from error
 
 
 def _pairs(fields: list[str] | None) -> dict[str, Any]:
@@ -139,7 +165,7 @@ def _pairs(fields: list[str] | None) -> dict[str, Any]:
 
 def _classes(path: Path) -> list[str]:
     """Names by index: a line for each, or JSON: a list, or a dict from index to name (or a list that ends with it)."""
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     if path.suffix != ".json":
         return text.splitlines()
     try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SINKS = (".zarr", ".parquet")
 """What their names end with."""
 
+OF_DATA_SETS = ("ex", "method", "target", "of", "output", "batch_size", "workers", "resume", "progress")
+"""The arguments of :func:`onnxviz.explain_dataset` that the command gives; the others are options."""
+
 
 def stored(
     explainer: Explainer,

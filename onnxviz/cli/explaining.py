@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onnxviz.cli.data_sets import SINKS, stored
-from onnxviz.cli.shell import AsJson, Inputs, Model, Options, Provider, app, destination, line, parsed, say
+from onnxviz.cli.data_sets import OF_DATA_SETS, SINKS, stored
+from onnxviz.cli.shell import HERE, AsJson, Destinations, Inputs, Model, Options, Provider, app, line, parsed, say
 from onnxviz.cli.sources import Sources, behind, encoded, target_of
-from onnxviz.errors import LayerError, OptionError
+from onnxviz.errors import InputError, LayerError, OptionError
 
 if TYPE_CHECKING:
     from onnxviz import Explainer, Explanation
 
 Targets = Annotated[
-    list[str] | None, typer.Option("--target", "-t", help="Class, by index or name; the most probable. Repeatable.")
+    list[str] | None,
+    typer.Option("--target", "-t", help="Class, by index or name. Repeatable.", show_default="the most probable"),
 ]
 Percentile = Annotated[
     float | None,
@@ -28,9 +29,12 @@ Percentile = Annotated[
 ]
 Of = Annotated[Literal["logits", "probability"], typer.Option(help="The score that is explained.")]
 ModelOutput = Annotated[str | None, typer.Option(help="Which output, where the model has several.")]
-
+FILES = (".png", ".npz")
+"""What files of single results end with."""
 
 View = Literal["plot", "overlay"]
+CHOSEN = "the last that fits"
+"""The layer, unless one is named."""
 
 
 @app.command()
@@ -41,7 +45,8 @@ def explain(
     method: Annotated[str, typer.Option("--method", "-m", help="One of those of `onnxviz methods`.")] = "grad_cam",
     target: Targets = None,
     layer: Annotated[
-        list[str] | None, typer.Option("--layer", "-l", help="Where; chosen by itself. Repeatable.")
+        list[str] | None,
+        typer.Option("--layer", "-l", help="Where, of methods that need one. Repeatable.", show_default=CHOSEN),
     ] = None,
     option: Options = None,
     of: Of = "logits",
@@ -49,7 +54,8 @@ def explain(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A folder, of one input a .png or .npz file, a .html page of all, or a .zarr or .parquet; here."
+            help="A folder; of one input a .png or .npz file; of all a .html page, or a .zarr or .parquet data set.",
+            show_default=HERE,
         ),
     ] = None,
     suffix: Annotated[Literal["png", "npz"], typer.Option("--format", help="Of the files in the folder.")] = "png",
@@ -71,7 +77,8 @@ def explain(
     is a series, its columns are channels; a .npy is what the model takes. Results are named INPUT.METHOD.png.
 
     A data set (--out maps.zarr) takes any number of inputs, and the same command goes on where it was ended. Its maps
-    have the network's size. What cannot be read is skipped, listed there and here, and makes the exit code 1.
+    have the network's size; -o dtype=float16 halves it, -o top=5 keeps the most probable classes. What cannot be read
+    is skipped, listed there and here, and makes the exit code 1.
 
     \b
     onnxviz explain net.onnx photo.jpg
@@ -84,28 +91,30 @@ def explain(
     import onnxviz as ov
     from onnxviz.cli.exporting import PAGE, reported
 
-    options = parsed(option) | ({} if not layer else {"layer": layer if len(layer) > 1 else layer[0]})
+    data_set = out is not None and out.suffix in SINKS
+    call, given = (ov.explain_dataset, OF_DATA_SETS) if data_set else (ov.Explainer.explain, ("of", "output"))
+    options = parsed(option, call, given) | ({} if not layer else {"layer": layer if len(layer) > 1 else layer[0]})
     with ov.load(model, providers=provider) as explainer:
         if out is not None and out.suffix == PAGE:
             ends = {} if percentile is None else {"percentile": percentile}
             asked = {"methods": {method: options}, "of": of, "output": model_output, **ends}
             reported(explainer, inputs, out, target, as_json=as_json, **asked)
             return
-        if out is not None and out.suffix in SINKS:
+        if out is not None and data_set:
             if percentile is not None:
                 raise OptionError("--percentile is for pictures: a data set keeps the maps as the method defines them")
             more = {"batch_size": batch, "workers": workers, "resume": resume, "progress": not as_json}
             asked = {"method": method, "of": of, "output": model_output, **more, **options}
             stored(explainer, inputs, out, target, asked, as_json=as_json)
             return
-        chosen, written = target_of(explainer, target), _Written(out, f".{suffix}")
         sources = Sources(explainer, inputs, method)
+        chosen, written = target_of(explainer, target), _Written(Destinations(out, FILES, sources.paths))
         for path, x in sources:
             found = explainer.explain(x, method, chosen, of=of, output=model_output, **options)
             for raw in found if isinstance(found, list) else [found]:
                 one = raw if percentile is None else raw.normalize(percentile)
                 several = f".{one.layer}" if isinstance(found, list) else ""
-                file = written.path(path, f"{method}{several}".replace("/", "_"))
+                file = written.files.path(path, f"{method}{several}.{suffix}".replace("/", "_"))
                 _save(one, file, None if file.suffix == ".npz" else behind(explainer, x), view)
                 written.add(path, file, one, as_json=as_json)
         if as_json:
@@ -116,20 +125,9 @@ def explain(
 class _Written:
     """What was written, and where the next file goes."""
 
-    def __init__(self, out: Path | None, suffix: str) -> None:
-        self.out, self.suffix = out, suffix
+    def __init__(self, files: Destinations) -> None:
+        self.files = files
         self.rows: list[dict[str, Any]] = []
-        self.files: set[Path] = set()
-
-    def path(self, source: Path, method: str) -> Path:
-        """A name of its own for each result."""
-        file = destination(self.out, f"{source.stem}.{method}{self.suffix}", (".png", ".npz"))
-        if file in self.files:
-            file = destination(self.out, f"{source.name}.{method}{self.suffix}", (".png", ".npz"))
-        if file in self.files:
-            raise OptionError(f"two results would go to {file}: give --out a folder, and inputs of different names")
-        self.files.add(file)
-        return file
 
     def add(self, source: Path, file: Path, explanation: Explanation, *, as_json: bool) -> None:
         """Keep, or print, what was found."""
@@ -163,27 +161,36 @@ def compare(
     model: Model,
     inputs: Inputs,
     *,
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Repeatable; four usual ones.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Repeatable.", show_default="four usual ones")
+    ] = None,
     target: Targets = None,
     top: Annotated[int, typer.Option(min=1, help="How many of the most probable classes, without --target.")] = 3,
     layer: Annotated[str, typer.Option("--layer", "-l", help="Of the methods that take one.")] = "auto",
     percentile: Percentile = None,
-    out: Annotated[Path | None, typer.Option(help="A folder, or of one input a .png file; here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder, or of one input a .png file.", show_default=HERE)] = None,
     provider: Provider = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw sheets of methods × classes.
 
-    Each map lies over what the network saw of the input. Sheets are named INPUT.compare.png.
+    Each map lies over what the network saw of a picture. Sheets are named INPUT.compare.png.
 
     \b
-    onnxviz compare net.onnx photo.jpg
+    onnxviz compare net.onnx photo.jpg --percentile 99
     onnxviz compare net.onnx photo.jpg -m saliency -m grad_cam -t tabby -t 'golden retriever' --out sheet.png
     """  # noqa: D301 - typer keeps the lines after its backspace as they are
     import onnxviz as ov
 
     with ov.load(model, providers=provider) as explainer:
-        written, sources = _Written(out, ".png"), Sources(explainer, inputs, "compare")
+        if len(explainer.inputs[0].axes.spatial) != 2:
+            raise InputError(
+                f"compare draws pictures, and input {explainer.inputs[0].name!r} has shape "
+                f"{list(explainer.inputs[0].shape)}: `onnxviz report` compares methods on series, `onnxviz explain` "
+                "draws one"
+            )
+        sources = Sources(explainer, inputs, "compare")
+        written = _Written(Destinations(out, (".png",), sources.paths))
         for path, given in sources:
             x = encoded(explainer, given)
             classes = target_of(explainer, target)
@@ -191,7 +198,7 @@ def compare(
                 classes = [[index for index, _, _ in explainer.top(x, top)[0]]]
             maps = _maps(explainer, x, method, classes, layer)
             maps = maps if percentile is None else {name: one.normalize(percentile) for name, one in maps.items()}
-            file = written.path(path, "compare")
+            file = written.files.path(path, "compare.png")
             ov.plot.compare(maps, behind(explainer, x), stack=True).savefig(file, dpi=110)
             for one in maps.values():
                 written.add(path, file, one, as_json=True)

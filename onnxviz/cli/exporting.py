@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from onnxviz.cli.explaining import ModelOutput, Of, Targets
+from onnxviz.cli.explaining import CHOSEN, ModelOutput, Of, Targets
 from onnxviz.cli.shell import AsJson, Inputs, Model, Options, Provider, app, parsed, say
 from onnxviz.cli.sources import Sources, target_of
 from onnxviz.errors import OptionError
@@ -27,7 +27,9 @@ def report(
     model: Model,
     inputs: Inputs,
     *,
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Repeatable; four usual ones.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Repeatable.", show_default="four usual ones")
+    ] = None,
     target: Targets = None,
     top: Annotated[int, typer.Option(min=1, help="How many of the most probable classes, without --target.")] = 3,
     percentile: Annotated[
@@ -96,13 +98,20 @@ def export(
     ] = "grad_cam",
     target: Annotated[
         list[str] | None,
-        typer.Option("--target", "-t", help="Class, by index or name; `input` makes it an input; the most probable."),
+        typer.Option(
+            "--target",
+            "-t",
+            help="Class, by index or name; `input` makes it an input.",
+            show_default="the most probable",
+        ),
     ] = None,
-    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Where the map is; chosen by itself.")] = None,
+    layer: Annotated[str | None, typer.Option("--layer", "-l", help="Where the map is.", show_default=CHOSEN)] = None,
     layers: Annotated[
         list[str] | None, typer.Option("--layers", help="Layers whose values are further outputs. Repeatable.")
     ] = None,
-    pixels: Annotated[bool, typer.Option("--pixels", help="Take uint8 pixels: prepare them inside.")] = False,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Take uint8 pixels of the network's size, and prepare them inside.")
+    ] = False,
     normalize: Annotated[bool, typer.Option("--normalize", help="Divide each map by its largest value.")] = False,
     precision: Annotated[Literal["float32", "float16"], typer.Option(help="float16 halves the file.")] = "float32",
     option: Options = None,
@@ -122,7 +131,8 @@ def export(
     """  # noqa: D301 - typer keeps the lines after its backspace as they are
     import onnxviz as ov
 
-    options = parsed(option) | ({} if layer is None else {"layer": layer})
+    given = ("layers", "pixels", "normalize", "precision", "of", "output")
+    options = parsed(option, ov.Explainer.export, given) | ({} if layer is None else {"layer": layer})
     with ov.load(model, providers="cpu") as explainer:
         chosen = "input" if target == ["input"] else target_of(explainer, target)
         found = explainer.export(

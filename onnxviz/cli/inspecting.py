@@ -22,13 +22,19 @@ def info(model: Model, *, as_json: AsJson = False) -> None:
     \b
     onnxviz info net.onnx
     """  # noqa: D301 - typer keeps the lines after its backspace as they are
+    said = contents(model)
+    say(said, "\n".join(f"{name.replace('_', ' '):22}{_line(value)}" for name, value in said.items()), as_json=as_json)
+
+
+def contents(model: Path) -> dict[str, Any]:
+    """What an explainable file contains, in a few lines."""
     from onnxviz.bundle import read
 
     manifest = read(model).manifest
     explained = sum(layer.has_gradient for layer in manifest.layers)
     residuals = manifest.residuals
     image = next((t.image for t in manifest.inputs if t.image is not None), None)
-    said: dict[str, Any] = {
+    return {
         "file": str(model),
         "bytes": model.stat().st_size,
         "framework": manifest.framework,
@@ -46,7 +52,6 @@ def info(model: Model, *, as_json: AsJson = False) -> None:
             "gradient": {k: v for k, v in residuals.get("gradient", {}).items() if k != "stages"},
         },
     }
-    say(said, "\n".join(f"{name.replace('_', ' '):22}{_line(value)}" for name, value in said.items()), as_json=as_json)
 
 
 def _line(value: Any) -> str:

@@ -8,12 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from onnxviz.cli.shell import AsJson, Inputs, Model, Options, Provider, app, destination, literal, parsed, say
+from onnxviz.cli.shell import (
+    HERE,
+    AsJson,
+    Destinations,
+    Inputs,
+    Model,
+    Options,
+    Provider,
+    app,
+    destination,
+    literal,
+    parsed,
+    say,
+)
 from onnxviz.cli.sources import Sources, encoded
 from onnxviz.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from onnxviz import Explainer
+    from onnxviz.plot.figure import Figure
 
 READ = 16
 """How many inputs are read before they are computed together."""
@@ -27,15 +41,19 @@ def features(
     model: Model,
     inputs: Inputs,
     *,
-    layer: Annotated[list[str] | None, typer.Option("--layer", "-l", help="Repeatable; the last with maps.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", "-l", help="Repeatable.", show_default="the last with maps")
+    ] = None,
     most: Annotated[int, typer.Option(min=1, help="How many channels a picture shows.")] = 64,
-    out: Annotated[Path | None, typer.Option(help="A folder, or a .png or .npz file; here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder, or of one input a .png or .npz file.", show_default=HERE)
+    ] = None,
     provider: Provider = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw what layers make of inputs.
 
-    Channels as a picture for each layer, or all values of one input in a .npz.
+    Channels as a picture for each layer, or all values of one input in a .npz. Pictures are named INPUT.LAYER.png.
 
     \b
     onnxviz features net.onnx photo.jpg -l conv1
@@ -49,13 +67,16 @@ def features(
     with ov.load(model, providers=provider) as explainer:
         names = layer or [explainer.layers.cam("auto").name]
         sources = Sources(explainer, inputs, "features")
+        destinations = Destinations(out, (".png", ".npz"), sources.paths)
         for path, x in sources:
             found = explainer.features(x, names)
             if out is not None and out.suffix == ".npz":
-                np.savez_compressed(out, allow_pickle=False, **found)
-                files = [out] * len(found)
+                files = [destinations.path(path, "npz")] * len(found)
+                np.savez_compressed(files[0], allow_pickle=False, **found)
             else:
-                files = [_drawn(explainer, name, values[0], path, out, most) for name, values in found.items()]
+                files = [destinations.path(path, f"{name.replace('/', '_')}.png") for name in found]
+                for file, (name, values) in zip(files, found.items(), strict=True):
+                    _draw(explainer, name, values[0], most).savefig(file, dpi=110)
             for file, (name, values) in zip(files, found.items(), strict=True):
                 rows.append({
                     "input": str(path), "layer": name, "file": str(file), "shape": values.shape,
@@ -66,15 +87,13 @@ def features(
     sources.finish()
 
 
-def _drawn(explainer: Explainer, name: str, values: Any, path: Path, out: Path | None, most: int) -> Path:
+def _draw(explainer: Explainer, name: str, values: Any, most: int) -> Figure:
     import onnxviz as ov
 
     channel = explainer.layers[name].axes.channel
-    file = destination(out, f"{path.stem}.{name.replace('/', '_')}.png", (".png", ".npz"))
     if values.ndim == 1:
         values, channel = values[None], 1
-    ov.plot.feature_maps(values, channel_axis=(channel or 1) - 1, most=most).savefig(file, dpi=110)
-    return file
+    return ov.plot.feature_maps(values, channel_axis=(channel or 1) - 1, most=most)
 
 
 @app.command()
@@ -84,8 +103,8 @@ def filters(
     *,
     most: Annotated[int, typer.Option(min=1, help="How many units a picture shows.")] = 64,
     channel: Annotated[int | None, typer.Option(help="The input channel that is drawn alone.")] = None,
-    colour: Annotated[bool, typer.Option("--colour", help="Three input channels as red, green and blue.")] = False,
-    out: Annotated[Path | None, typer.Option(help="A folder, or a .png or .npz file; here.")] = None,
+    colour: Annotated[bool, typer.Option("--colour", help="The three input channels as the colours they are.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A folder, or a .png or .npz file.", show_default=HERE)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Draw the kernels of a layer.
@@ -99,11 +118,13 @@ def filters(
 
     with ov.load(model, providers="cpu") as explainer:
         kernels = explainer.filters(layer)
+        image = getattr(explainer.inputs[0], "image", None) or {}
     file = destination(out, f"{model.stem}.{layer.replace('/', '_')}.filters.png", (".png", ".npz"))
     if file.suffix == ".npz":
         np.savez_compressed(file, allow_pickle=False, filters=kernels)
     else:
-        ov.plot.filters(kernels, channel=channel, colour=colour, most=most).savefig(file, dpi=110)
+        shown = kernels[:, ::-1] if colour and image.get("channels") == "BGR" else kernels
+        ov.plot.filters(shown, channel=channel, colour=colour, most=most).savefig(file, dpi=110)
     shape = "×".join(map(str, kernels.shape))
     say({"layer": layer, "file": str(file), "shape": kernels.shape}, f"{file}: {layer} {shape}", as_json=as_json)
 
@@ -115,14 +136,14 @@ def maximize(
         list[str], typer.Argument(help="Class, layer:channel, or layer:channel@y,x.", show_default=False)
     ],
     *,
-    steps: Annotated[int, typer.Option(min=1)] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Of the ascent.")] = 200,
     regularizer: Annotated[
         list[str] | None,
         typer.Option("--regularizer", "-r", metavar="NAME:WEIGHT", help="tv:10, lp:6,10, l2:1, blur:1. Repeatable."),
     ] = None,
     option: Options = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="A folder, or a .png, .gif or .npz file; here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder, or a .png, .gif or .npz file.", show_default=HERE)] = None,
     provider: Provider = None,
     as_json: AsJson = False,
 ) -> None:
@@ -136,7 +157,7 @@ def maximize(
     """  # noqa: D301 - typer keeps the lines after its backspace as they are
     import onnxviz as ov
 
-    options = parsed(option)
+    options = parsed(option, ov.Explainer.maximize, ("steps", "regularizers", "seed"))
     file = destination(out, f"{model.stem}.maximize.png", (".png", ".gif", ".npz"))
     if file.suffix == ".gif":
         options.setdefault("snapshots", 30)
@@ -177,7 +198,7 @@ def embed(
     method: Annotated[str, typer.Option("--method", "-m", help="pca or tsne.")] = "pca",
     option: Options = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="A folder, or a .png, .csv or .npz file; here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder, or a .png, .csv or .npz file.", show_default=HERE)] = None,
     provider: Provider = None,
     as_json: AsJson = False,
 ) -> None:
@@ -191,11 +212,12 @@ def embed(
     """  # noqa: D301 - typer keeps the lines after its backspace as they are
     import onnxviz as ov
 
+    options = parsed(option, ov.Explainer.embed, ("method", "seed"))
     file = destination(out, f"{model.stem}.embed.png", (".png", ".csv", ".npz"))
     seen: list[Path] = []
     with ov.load(model, providers=provider) as explainer:
         sources = Sources(explainer, inputs, "read")
-        found = explainer.embed(_batches(sources, seen), layer, method=method, seed=seed, **parsed(option))  # type: ignore[arg-type] # checked there
+        found = explainer.embed(_batches(sources, seen), layer, method=method, seed=seed, **options)  # type: ignore[arg-type] # checked there
     folders = [path.parent.name for path in seen]
     labels = folders if len(set(folders)) > 1 else None
     _write(found, file, seen, labels)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, TypeVar
@@ -13,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from onnxviz import __version__
-from onnxviz.errors import OnnxvizError, OptionError
+from onnxviz.errors import OnnxvizError, OptionError, nearest, printable
 
 T = TypeVar("T")
 
@@ -25,7 +27,11 @@ Inputs = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Provider = Annotated[str | None, typer.Option(help="cpu, cuda or onnxruntime's name; cuda where there is one.")]
+Provider = Annotated[
+    str | None, typer.Option(help="cpu, cuda, or a name of onnxruntime's.", show_default="cuda where there is one")
+]
+HERE = "the current folder"
+"""Where results go by default."""
 Options = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="NAME=VALUE", help="Of the method, e.g. -o n_steps=20. Repeatable."),
@@ -47,8 +53,14 @@ class Commands(TyperGroup):
         except (OnnxvizError, OSError) as error:
             if ctx.params.get("debug"):
                 raise
-            typer.echo(f"onnxviz: {error}", err=True)
+            typer.echo(printable(f"onnxviz: {_told(error)}"), err=True)
             raise typer.Exit(1) from error
+
+
+def _told(error: Exception) -> str:
+    """Its message; of what the system refuses, the file and why."""
+    system = isinstance(error, OSError) and error.filename is not None
+    return f"{error.filename}: {error.strerror}" if system else str(error)  # type: ignore[attr-defined]
 
 
 app = typer.Typer(
@@ -86,19 +98,25 @@ def onnxviz(
 
 
 def main() -> None:
-    """The program: what is no refusal of onnxviz ends in one line too, unless ``--debug`` asks for more."""
+    """The program: warnings, and what is no refusal of onnxviz, are a line each, unless ``--debug`` asks for more."""
     if "--debug" not in sys.argv:
-        sys.excepthook = _unexpected
+        sys.excepthook, warnings.showwarning = _unexpected, _warned
     typer.main.get_command(app)(prog_name="onnxviz")
 
 
 def _unexpected(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
-    typer.echo(f"onnxviz: unexpected {kind.__name__}: {error}\n(--debug shows where it came from)", err=True)
+    told = printable(f"onnxviz: unexpected {kind.__name__}: {error}")
+    typer.echo(f"{told}\n(--debug shows where it came from)", err=True)
+
+
+def _warned(message: Warning | str, *_: object, **__: object) -> None:
+    line(f"onnxviz: warning: {message}", err=True)
 
 
 def say(result: Any, text: str, *, as_json: bool) -> None:
     """Print a result: as JSON, or as text."""
-    typer.echo(json.dumps(result, indent=2, default=_plain, ensure_ascii=False) if as_json else text)
+    told = json.dumps(result, indent=2, default=_plain, ensure_ascii=False) if as_json else text
+    typer.echo(printable(told))
 
 
 def _plain(value: Any) -> Any:
@@ -119,17 +137,35 @@ def line(text: str, *, err: bool = False) -> None:
     """Print a line while a bar shows: above it."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr if err else sys.stdout)
+    tqdm.write(printable(text), file=sys.stderr if err else sys.stdout)
 
 
-def parsed(options: Iterable[str] | None) -> dict[str, Any]:
-    """``name=value`` pairs; values are JSON where they can be read so (``[0.9,1.1]``, ``true``), else text."""
+def parsed(options: Iterable[str] | None, call: Callable[..., Any], given: Collection[str] = ()) -> dict[str, Any]:
+    """``name=value`` pairs; values are JSON where they can be read so (``[0.9,1.1]``, ``true``), else text.
+
+    Args:
+        options: the pairs.
+        call: what takes them as keyword arguments.
+        given: those of its arguments that the command gives it.
+
+    Raises:
+        BadParameter: no pair, or an argument that the command gives.
+        OptionError: ``call`` has no such argument.
+    """
+    arguments = inspect.signature(call).parameters
+    free = {name for name, one in arguments.items() if one.kind is one.KEYWORD_ONLY} - set(given)
+    any_name = any(one.kind is one.VAR_KEYWORD for one in arguments.values())
     found: dict[str, Any] = {}
     for option in options or ():
         name, equals, value = option.partition("=")
         if not (name and equals):
             raise typer.BadParameter(f"{option!r} is not NAME=VALUE", param_hint="--option")
-        found[name.replace("-", "_")] = literal(value)
+        name = name.replace("-", "_")
+        if name in arguments.keys() - free:
+            raise typer.BadParameter(f"{name!r} is said by the command itself, see --help", param_hint="--option")
+        if name not in free and not any_name:
+            raise OptionError(f"there is no option {name!r}; options: {', '.join(sorted(free))}{nearest(name, free)}")
+        found[name] = literal(value)
     return found
 
 
@@ -141,12 +177,64 @@ def literal(text: str) -> Any:
         return text
 
 
+class Destinations:
+    """Where results go: a file for each, also for inputs of the same name in several folders.
+
+    Args:
+        out: a folder; or, of a single input, a file.
+        suffixes: of files.
+        inputs: what there are results of.
+
+    Raises:
+        OptionError: ``out`` is a file, and there are several inputs.
+    """
+
+    def __init__(self, out: Path | None, suffixes: tuple[str, ...], inputs: Collection[Path]) -> None:
+        self.out, self.suffixes, self.labels = out, suffixes, _labels(inputs)
+        self.files: set[Path] = set()
+        if out is not None and out.suffix in suffixes and len(inputs) > 1:
+            raise self._clash(out)
+
+    def path(self, source: Path, ending: str) -> Path:
+        """Of one result; OptionError where there is one already."""
+        file = destination(self.out, f"{self.labels[source]}.{ending}", self.suffixes)
+        if file in self.files:
+            raise self._clash(file)
+        self.files.add(file)
+        return file
+
+    @staticmethod
+    def _clash(file: Path) -> OptionError:
+        return OptionError(f"two results would go to {file}: give --out a folder")
+
+
+def _labels(paths: Collection[Path]) -> dict[Path, str]:
+    """The stems of files; of those that share one the whole name, after as many of its folders as it takes."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(path.stem, []).append(path)
+    found: dict[Path, str] = {}
+    for stem, group in groups.items():
+        parts = [path.relative_to(path.anchor).parts for path in group]
+        longer = (["_".join(one[-n:]) for one in parts] for n in range(1, max(map(len, parts)) + 1))
+        names = next((some for some in longer if len(set(some)) == len(some)), [stem] * len(group))
+        found |= dict(zip(group, names if len(group) > 1 else [stem], strict=True))
+    return found
+
+
 def destination(out: Path | None, name: str, suffixes: tuple[str, ...]) -> Path:
-    """Where a result goes: ``out`` itself if it has one of the suffixes, else ``name`` in the folder ``out``."""
+    """Where a result goes: ``out`` itself if it has one of the suffixes, else ``name`` in the folder ``out``.
+
+    Folders that are not there are made.
+    """
     if out is not None and out.suffix in suffixes:
+        out.parent.mkdir(parents=True, exist_ok=True)
         return out
     if out is not None and out.suffix and not out.is_dir():
-        raise OptionError(f"--out is a folder, or a file that ends with {' or '.join(suffixes)}; got {str(out)!r}")
+        *others, last = suffixes
+        raise OptionError(
+            f"--out is a folder, or a file that ends with {', '.join(others)} or {last}; got {str(out)!r}"
+        )
     folder = out or Path()
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name

@@ -28,6 +28,8 @@ class Sources:
         self.refused: list[dict[str, Any]] = []
 
     def __iter__(self) -> Iterator[tuple[Path, Any]]:
+        if any(map(is_picture_file, self.paths)):
+            self.explainer.image_input  # noqa: B018 - refuses, once, where the file does not say how they are prepared
         for path in progress(self.paths, self.description):
             try:
                 x = read(self.explainer, path)
@@ -48,14 +50,16 @@ def read(explainer: Explainer, path: Path) -> Any:
     """One file as an input: a picture as pixels, anything else as :func:`onnxviz.dataset.files.stored` has it.
 
     Raises:
-        InputError: the file cannot be read, or does not say what the model takes.
+        InputError: the file cannot be read, or does not hold what the model takes.
     """
+    from onnxviz.engine.inputs import as_feeds
     from onnxviz.image import read_pixels
 
-    if not is_picture_file(path):
-        return stored(path, explainer.inputs[0])
-    explainer.image_input  # noqa: B018 - refuses where the file does not say how pictures are prepared
-    return read_pixels(path)
+    if is_picture_file(path):
+        return read_pixels(path)
+    x = stored(path, explainer.inputs[0])
+    as_feeds(x, explainer.engine.bundle.manifest)
+    return x
 
 
 def encoded(explainer: Explainer, x: Any) -> Any:

@@ -16,10 +16,13 @@ from onnxviz.cli.sources import encoded, read
 def bench(
     model: Model,
     input: Annotated[
-        Path | None, typer.Argument(help="A picture, .npy or .csv; numbers like those of the conversion.")
+        Path | None,
+        typer.Argument(help="A picture, .npy or .csv.", show_default="numbers like those of the conversion"),
     ] = None,
     *,
-    method: Annotated[list[str] | None, typer.Option("--method", "-m", help="Repeatable; saliency, grad_cam.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option("--method", "-m", help="Repeatable.", show_default="saliency and grad_cam")
+    ] = None,
     option: Options = None,
     batch: Annotated[int, typer.Option("--batch", "-b", min=1, help="How many samples at once.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="For each method.")] = 5.0,
@@ -40,7 +43,7 @@ def bench(
     import onnxviz as ov
     from onnxviz.check.draws import redrawn
 
-    results = []
+    results, options = [], parsed(option, ov.Explainer.benchmark, ("seconds",))
     with ov.load(model, providers=provider, threads=threads) as explainer:
         if input is None:
             batched = [t.name for t in explainer.inputs if t.axes.batch == 0]
@@ -50,7 +53,7 @@ def bench(
             inputs = given if isinstance(given, dict) else {explainer.inputs[0].name: given}
             x = {name: np.resize(one, (batch, *one.shape[1:])) for name, one in inputs.items()}
         for name in method or ("saliency", "grad_cam"):
-            found = explainer.benchmark(x, name, seconds=seconds, **parsed(option))
+            found = explainer.benchmark(x, name, seconds=seconds, **options)
             results.append({
                 **asdict(found), "milliseconds": asdict(found.milliseconds),
                 "images_per_second": asdict(found.images_per_second), "over_forward": asdict(found.over_forward),

@@ -17,7 +17,7 @@ package (github.com/jacobgil/pytorch-grad-cam, 1.5):
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -215,6 +215,10 @@ def _resolved(model: Any, targets: Sequence[Any] | None, count: int) -> tuple[An
     of = own_score(model)
     if targets is None:  # of a single unit its score, as the package's argmax of one entry
         return (0 if _single(model) else None), of
+    if not isinstance(targets, Iterable):
+        raise OptionError(
+            f"targets is a list of one for each sample, such as [ClassifierOutputTarget(281)]; got {targets}"
+        )
     kinds = {type(target).__name__ for target in targets}
     if len(targets) != count:
         raise TargetError(f"targets has {len(targets)} entries for {count} samples: one for each is expected")

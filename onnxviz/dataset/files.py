@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from zipfile import BadZipFile
 
 from onnxviz.errors import InputError
+from onnxviz.files import DAMAGE
 
 if TYPE_CHECKING:
     from onnxviz.manifest import Input, Tensor
@@ -76,11 +76,20 @@ def load(path: Path, *, mapped: Literal["r"] | None = None) -> Array | dict[str,
     """
     import numpy as np
 
+    require_file(path)
     try:
         loaded = np.load(path, allow_pickle=False, mmap_mode=mapped)
         return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (ValueError, EOFError, BadZipFile) as error:
+    except OSError:
+        raise
+    except DAMAGE as error:
         raise InputError(f"{str(path)!r} is no {path.suffix} file of numbers: {error}") from error
+
+
+def require_file(path: Path) -> None:
+    """Raise InputError for a pipe or a device, which might never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"cannot read {str(path)!r}: it is a pipe or a device")
 
 
 def _series(path: Path, tensor: Tensor) -> Array:
@@ -99,14 +108,19 @@ def _series(path: Path, tensor: Tensor) -> Array:
 
 def _rows(path: Path) -> list[list[float]]:
     """The numbers of a .csv file, whose first row may name the columns."""
+    require_file(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{str(path)!r} is no text: {error}") from error
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
+    try:
+        table = [*csv.reader(text.splitlines(), delimiter=delimiter)]
+    except csv.Error as error:
+        raise InputError(f"{str(path)!r} is no table of numbers: {error}") from error
     rows: list[list[float]] = []
-    for number, cells in enumerate(csv.reader(text.splitlines(), delimiter=delimiter), 1):
+    for number, cells in enumerate(table, 1):
         values = [_number(cell) for cell in cells]
         if not cells or (number == 1 and None in values):
             continue

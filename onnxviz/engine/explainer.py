@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from onnxviz.arguments import checked, checked_methods
+from onnxviz.engine.ascents import Ascents
 from onnxviz.engine.deployment import Deployment
 from onnxviz.engine.reporting import Reporting
 from onnxviz.engine.session import Providers
@@ -14,7 +15,7 @@ from onnxviz.engine.timing import Timing
 
 
 @checked_methods
-class Explainer(Reporting, Deployment, Timing):
+class Explainer(Reporting, Ascents, Deployment, Timing):
     """Explains the network in an explainable ONNX file, without the framework that it came from.
 
     Shared arguments of the methods:

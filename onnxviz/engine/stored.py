@@ -37,7 +37,7 @@ from onnxviz.engine.session import (
     started,
 )
 from onnxviz.engine.weights import Weights
-from onnxviz.errors import FileAccessError, OnnxvizWarning, ProviderError
+from onnxviz.errors import FileAccessError, FileFormatError, OnnxvizWarning, ProviderError
 from onnxviz.files import writing
 from onnxviz.source import Array
 
@@ -105,7 +105,7 @@ class Store:
                 with writing(path) as draft:
                     _write(draft, path.name, copy, model, weights)
                 return session
-        except (OSError, FileAccessError, ProviderError) as error:
+        except (OSError, FileAccessError, FileFormatError, ProviderError) as error:
             warnings.warn(f"cache: {self.folder} cannot be written, going on without: {error}", OnnxvizWarning, 2)
         return create_session(model, weights, providers, threads=threads)
 
@@ -119,6 +119,8 @@ class Store:
     ) -> onnxruntime.InferenceSession | None:
         """The session of an entry; None where it is missing, damaged, or of other weights."""
         try:
+            if not path.is_file() or path.stat().st_uid not in _trusted(weights):
+                return None
             with path.open("rb") as file:
                 about = _description(file)
                 file.seek(about.start)
@@ -140,6 +142,12 @@ class Store:
             return started(placed, options, providers)
         except (DecodeError, ValueError, ProviderError):
             return None
+
+
+def _trusted(weights: Weights) -> set[int]:
+    """Whose entries are taken: ours, root's, and the model's folder's owner's; those of others may compute anything."""
+    own = {os.getuid()} if hasattr(os, "getuid") else {0}
+    return own | {0} | ({weights.folder.stat().st_uid} if weights.folder is not None else set())
 
 
 def _name(model: onnx.ModelProto, providers: Sequence[tuple[str, dict[str, Any]]]) -> str:

@@ -15,6 +15,7 @@ import onnx
 import onnxviz
 from onnxviz import wire
 from onnxviz.bundle import EMBEDDED_LIMIT, staged
+from onnxviz.display import size
 from onnxviz.engine.core import Engine
 from onnxviz.engine.targets import Of
 from onnxviz.errors import OptionError
@@ -51,7 +52,7 @@ class Exported:
         what = self.details["method"] or "prediction"
         layer = f" at {self.details['layer']}" if self.details["layer"] else ""
         ends = (", ".join(f"{name} {kind}" for name, kind in side.items()) for side in (self.inputs, self.outputs))
-        return f"{self.path}: {what}{layer}, {self.bytes / 2**20:.1f} MiB; {' → '.join(ends)}"
+        return f"{self.path}: {what}{layer}, {size(self.bytes)}; {' → '.join(ends)}"
 
 
 def export(

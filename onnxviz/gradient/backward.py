@@ -49,14 +49,12 @@ def upstream(values: Iterable[ir.Value], nodes: Iterable[ir.Node]) -> set[ir.Nod
     return found
 
 
-def missing_rules(
-    nodes: Iterable[ir.Node], active: set[ir.Value], rules: Mapping[tuple[str, str], Rule] = VJPS
-) -> list[ir.Node]:
+def missing_rules(nodes: Iterable[ir.Node], active: set[ir.Value]) -> list[ir.Node]:
     """The nodes that a gradient would have to pass and that have no rule."""
     return [
         node
         for node in nodes
-        if (node.domain, node.op_type) not in rules
+        if (node.domain, node.op_type) not in VJPS
         and any(x in active for x in operands(node))
         and any(y in active for y in node.outputs)
     ]
@@ -68,7 +66,6 @@ def backward(
     cotangents: Mapping[ir.Value, ir.Value],
     wrt: Iterable[ir.Value],
     names: Mapping[ir.Value, str],
-    rules: Mapping[tuple[str, str], Rule] = VJPS,
 ) -> dict[ir.Value, ir.Value]:
     """Append to ``op`` the gradient of Σ (cotangent · value) with respect to each value of ``wrt``.
 
@@ -79,7 +76,6 @@ def backward(
         wrt: inputs or intermediate values.
         names: what the total gradient of a value is called. A named total is one value that all who read the
             gradient read, so that replacing it replaces the gradient of that value everywhere.
-        rules: the table of rules.
 
     Returns:
         Value → total gradient, without the values of ``wrt`` that nothing depends on.
@@ -92,7 +88,7 @@ def backward(
             continue
         dys = [gradients.total(y) if y in active else None for y in node.outputs]
         if any(dy is not None for dy in dys):
-            for x, dx in _through(op, node, rules[node.domain, node.op_type], dys, active):
+            for x, dx in _through(op, node, VJPS[node.domain, node.op_type], dys, active):
                 gradients.add(x, dx)
     return {value: grad for value in wrt if (grad := gradients.total(value)) is not None}
 

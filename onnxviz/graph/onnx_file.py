@@ -53,11 +53,15 @@ def read(path_or_proto: str | PathLike[str] | onnx.ModelProto) -> OnnxFile:
         path = Path(fspath(path_or_proto))
         proto, folder, called = _parse(path), path.resolve().parent, f"{path.name!r}"
     _refuse_incomplete(proto, called)
+    if any(each.key == f"{METADATA_PREFIX}export" for each in proto.metadata_props):
+        raise UnsupportedModelError(
+            f"{called} was exported for other runtimes and has its map inside: convert the model that it came from"
+        )
     if any(each.key.startswith(METADATA_PREFIX) for each in proto.metadata_props):
         raise UnsupportedModelError(f"{called} is an explainable file already: open it with onnxviz.load")
     require_sound(proto, called)
     for sparse in proto.graph.sparse_initializer:
-        raise UnsupportedModelError(f"{called} keeps {sparse.values.name!r} as a sparse tensor: store it as a dense one")
+        raise UnsupportedModelError(f"{called} keeps {sparse.values.name!r} as a sparse tensor: store it dense")
     for tensor in stored_tensors(proto):
         if uses_external_data(tensor):
             _check_external(tensor, folder, called)

@@ -2,6 +2,6 @@
 
 from onnxviz.image.description import ImageInput
 from onnxviz.image.geometry import View, resize_linear
-from onnxviz.image.reading import Array, Picture, Pixels, is_picture, read_pixels
+from onnxviz.image.reading import Picture, Pixels, is_picture, read_pixels
 
-__all__ = ["Array", "ImageInput", "Picture", "Pixels", "View", "is_picture", "read_pixels", "resize_linear"]
+__all__ = ["ImageInput", "Picture", "Pixels", "View", "is_picture", "read_pixels", "resize_linear"]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnxviz.arguments import as_array, checked
 from onnxviz.errors import InputError, OptionError, nearest
+from onnxviz.image.fields import MOST_PIXELS, height_and_width, number, per_channel, resize_to
 from onnxviz.image.geometry import View
 from onnxviz.image.reading import Array, Picture, Pixels, read_pixels
 
@@ -20,8 +20,6 @@ LAYOUTS = ("NCHW", "NHWC")
 CHANNELS = ("RGB", "BGR", "L")
 INTERPOLATIONS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "area": 4, "hamming": 5}
 """Pillow's filters by name; ``"area"`` is its box filter."""
-MOST_PIXELS = 2**28
-"""Of a picture that is made: a description, or a picture of one row, could ask for more than the memory holds."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +74,15 @@ class ImageInput:
             if not isinstance(value := getattr(self, name), str) or value not in values:
                 raise OptionError(f"ImageInput.{name} is one of {', '.join(values)}; got {value!r}")
         set_field = object.__setattr__
-        set_field(self, "size", _height_and_width("ImageInput.size", self.size))
-        set_field(self, "resize", _resize(self.resize, self._size))
+        set_field(self, "size", height_and_width("ImageInput.size", self.size))
+        set_field(self, "resize", resize_to(self.resize, self._size))
         for name in ("mean", "std"):
-            set_field(self, name, _per_channel(f"ImageInput.{name}", getattr(self, name), len(self.channels)))
-        set_field(self, "scale", _number("ImageInput.scale", self.scale))
+            set_field(self, name, per_channel(f"ImageInput.{name}", getattr(self, name), len(self.channels)))
+        set_field(self, "scale", number("ImageInput.scale", self.scale))
         if self.scale == 0 or 0 in self._std:
             raise OptionError(f"ImageInput.scale and std must not be 0; got scale={self.scale}, std={self.std}")
         if self.crop is not None:
-            set_field(self, "crop", _number("ImageInput.crop", self.crop))
+            set_field(self, "crop", number("ImageInput.crop", self.crop))
             if not 0 < self.crop <= 1 or self.resize is not None:
                 raise OptionError(
                     f"ImageInput.crop is a share, 0 … 1, and goes without resize; got {self.crop}, resize={self.resize}"
@@ -182,7 +180,7 @@ class ImageInput:
 
     def view(self, picture: tuple[int, int]) -> View:
         """Which part of a picture of this (height, width) the network sees, and what lays its places over it."""
-        picture = _height_and_width("picture", picture)
+        picture = height_and_width("picture", picture)
         steps = self._steps(picture)
         starts, ends = [], []
         for axis, (n, seen) in enumerate(zip(picture, self._size, strict=True)):
@@ -278,44 +276,3 @@ def _to_rgb(pixels: Pixels, channels: str) -> Pixels:
     if channels == "L":
         return np.repeat(pixels, 3, axis=-1)
     return np.ascontiguousarray(pixels[..., ::-1]) if channels == "BGR" else pixels
-
-
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _height_and_width(name: str, size: object) -> tuple[int, int]:
-    sides = (size, size) if _is_whole(size) else size
-    if isinstance(sides, Sequence) and len(sides) == 2 and all(_is_whole(n) and n > 0 for n in sides):
-        height, width = int(sides[0]), int(sides[1])
-        if height * width > MOST_PIXELS:
-            raise OptionError(f"{name} is at most {MOST_PIXELS} pixels; got {height} × {width}")
-        return height, width
-    raise OptionError(f"{name} is a positive number or (height, width); got {size!r}")
-
-
-def _resize(resize: object, size: tuple[int, int]) -> int | tuple[int, int] | None:
-    """``resize``, if ``size`` can be cut out of what it leaves."""
-    if resize is None:
-        return None
-    if _is_whole(resize) or (isinstance(resize, Sequence) and not isinstance(resize, str)):
-        height, width = _height_and_width("ImageInput.resize", resize)
-        if height >= size[0] and width >= size[1]:
-            return resize if _is_whole(resize) else (height, width)
-    raise OptionError(f"ImageInput.resize is None, or at least the size {size} on both sides; got {resize!r}")
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
-        with suppress(OverflowError):  # an integer that no float can hold
-            if math.isfinite(number := float(value)):
-                return number
-    raise OptionError(f"{name} is a finite number; got {value!r}")
-
-
-def _per_channel(name: str, value: object, channels: int) -> tuple[float, ...]:
-    """One number per channel, from as many or from one that holds for all."""
-    values = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value,) * channels
-    if len(values) != channels:
-        raise OptionError(f"{name} has one number, or one for each of {channels} channels; got {value!r}")
-    return tuple(_number(name, v) for v in values)

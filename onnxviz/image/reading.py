@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -68,6 +69,9 @@ def _decode(path: str | os.PathLike[str]) -> Array:
     from PIL import Image, UnidentifiedImageError
 
     name = repr(os.fspath(path))
+    file = Path(path)
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise InputError(f"cannot read the picture {name}: it is a pipe or a device")
     try:
         with Image.open(path) as image:
             return _stored(image, name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,6 @@ from onnxviz.arguments import as_array
 from onnxviz.errors import InputError, OptionError
 from onnxviz.explanation import Explanation
 
-Array = npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 MapLike = npt.ArrayLike | Explanation
 

@@ -9,6 +9,7 @@ from typing import Any
 import onnxviz
 from onnxviz.bundle import Bundle
 from onnxviz.check.difference import COSINE, EVERYWHERE, MEDIAN
+from onnxviz.display import size
 from onnxviz.manifest import Layer, Manifest, Tensor
 
 FRAMEWORKS = {"pytorch": "PyTorch", "keras": "Keras", "onnx": "ONNX"}
@@ -26,7 +27,7 @@ def card(bundle: Bundle) -> Rows:
         ("Parameters", f"{sum(layer.parameters for layer in manifest.layers):,}"),
         ("Classes", "not named" if manifest.classes is None else f"{len(manifest.classes):,}, named"),
         ("Layers", f"{len(manifest.layers)}, {gradients} with gradient"),
-        ("File", f"{file_bytes(bundle) / 2**20:.1f} MiB, opset {opset(bundle)}, IR {bundle.skeleton.ir_version}"),
+        ("File", f"{size(file_bytes(bundle))}, opset {opset(bundle)}, IR {bundle.skeleton.ir_version}"),
     ]
     if manifest.static_batch is not None:
         rows.append(("Batch", f"always {manifest.static_batch}"))
@@ -39,7 +40,7 @@ def facts(bundle: Bundle) -> Rows:
     values = [*residuals.get("outputs", {}).values(), *residuals.get("layers", {}).values()]
     return [
         *((name, told[name]) for name in ("Source", "Parameters")),
-        ("File", f"{file_bytes(bundle) / 2**20:.1f} MiB"),
+        ("File", size(file_bytes(bundle))),
         ("Largest difference at conversion", f"{max(values, default=0.0):.0e}"),
     ]
 

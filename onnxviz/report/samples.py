@@ -45,7 +45,8 @@ def samples_of(manifest: Manifest, inputs: Any, name: str = "") -> Iterator[Samp
     Args:
         manifest: of the file.
         inputs: as :meth:`onnxviz.Explainer.report` says.
-        name: of a single one; those that are paths have the names of their files.
+        name: of a single one; those that are paths have the names of their files. Several samples of one name are
+            ``name[0]``, ``name[1]`` and so on.
 
     Raises:
         InputError: the model takes what is neither a picture nor a series, or the inputs are not what it takes.
@@ -58,11 +59,12 @@ def samples_of(manifest: Manifest, inputs: Any, name: str = "") -> Iterator[Samp
         feeds, count = as_feeds(x, manifest)
         label = Path(one).name if isinstance(one, str | os.PathLike) else name
         for i in range(count):
+            named = f"{label}[{i}]" if label and count > 1 else label
             batch = feeds[tensor.name] if tensor.axes.batch is None else feeds[tensor.name][i : i + 1]
             if pictures is not None:
-                yield _of_picture(label, batch, pictures.pixels[i], pictures.image_input)
+                yield _of_picture(named, batch, pictures.pixels[i], pictures.image_input)
             else:
-                yield _of_array(label, batch, tensor)
+                yield _of_array(named, batch, tensor)
 
 
 def spatial_rank(manifest: Manifest) -> int:

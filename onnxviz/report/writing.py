@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from onnxviz.display import size
 from onnxviz.engine.session import runtime
 from onnxviz.engine.targets import Of
 from onnxviz.errors import InputError, OptionError
@@ -47,7 +48,7 @@ class Report:
 
     def __repr__(self) -> str:
         count = f"{len(self.inputs)} input{'' if len(self.inputs) == 1 else 's'}"
-        return f"{self.path}: {count}, {', '.join(self.methods)}, {self.bytes / 2**20:.2g} MiB"
+        return f"{self.path}: {count}, {', '.join(self.methods)}, {size(self.bytes)}"
 
 
 def report(

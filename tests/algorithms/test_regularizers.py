@@ -12,7 +12,7 @@ from onnxviz.errors import NotFiniteError, OptionError
 from onnxviz.manifest import Axes
 from tests.algorithms import ascent_in_numpy as in_numpy
 from tests.algorithms.appended import appended
-from tests.support import assert_close, nhwc, normal
+from tests.support import assert_close, nchw, nhwc, normal
 
 SHAPES = {"image": ((2, 3, 6, 5), (2, 3)), "last": ((2, 6, 5, 3), (1, 2)), "series": ((2, 2, 9), (2,))}
 SHAPES["volume"] = ((2, 1, 4, 5, 3), (2, 3, 4))
@@ -125,12 +125,7 @@ class Softened:
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("kind", ["pixels", "fourier"])
 def test_priors_in_numpy_do_what_those_in_the_graph_do(tmp_path, layout, kind):
-    model, _ = nhwc()
-    if layout == "NCHW":
-        del model.graph.node[0]
-        model.graph.node[0].input[0] = "pixels"
-        for size, n in zip(model.graph.input[0].type.tensor_type.shape.dim[1:], (3, 9, 11), strict=True):
-            size.dim_value = n
+    model = nchw() if layout == "NCHW" else nhwc()[0]
     image = ov.ImageInput((9, 11), layout=layout, mean=(120, 110, 100), std=(60, 55, 50))
     path = ov.convert(model, tmp_path / "net.onnx", input=image, quiet=True)
     own, soft = Sixth(1e-9), Softened()

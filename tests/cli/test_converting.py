@@ -95,7 +95,8 @@ def test_every_kind_of_file(call):
     for source, framework in (("k.keras", "keras"), ("k.h5", "keras"), ("t.pt2", "pytorch"), ("o.onnx", "onnx")):
         code, found, _ = call("convert", source, "net.onnx", "--json")
         assert code == 0
-        assert max(found["outputs"].values()) <= 1e-5
+        assert found["residuals"]["values"] <= 1e-5
+        assert found == call("info", "net.onnx", "--json")[1]
         assert ov.load("net.onnx").metadata["framework"] == framework
 
 
@@ -118,6 +119,10 @@ REFUSED = {
     "a configuration's key": (["plain.onnx", "net.onnx", "--config", "bad.toml"], "'class'; did you mean 'classes'"),
     "no TOML": (["plain.onnx", "net.onnx", "--config", "none.toml"], "is no TOML"),
     "no folder": (["plain.onnx", "x/net.onnx"], "there is no folder x"),
+    "no text": (["plain.onnx", "net.onnx", "--classes", "photos/red.png"], "is no text in UTF-8"),
+    "a missing file": (["plain.onnx", "net.onnx", "--classes", "no.txt"], "cannot read no.txt: No such file"),
+    "an image that is no table": (["plain.onnx", "net.onnx", "--config", "image.toml"], "image is a table of fields"),
+    "classes that are none": (["plain.onnx", "net.onnx", "--config", "classes.json"], "classes is a list of names"),
     "no example": (["plain.onnx", "net.onnx", "--example", "three.txt"], "is no .txt file of numbers"),
 }
 
@@ -129,6 +134,8 @@ def test_refusals_say_why(case, folder, call):
     (folder / "hole.json").write_text('{"0": "a", "2": "b"}')
     (folder / "bad.toml").write_text("class = []")
     (folder / "none.toml").write_text("= 3")
+    (folder / "image.toml").write_text('image = "torchvision"')
+    (folder / "classes.json").write_text('{"classes": 3}')
     arguments, message = REFUSED[case]
     code, _, err = call("convert", *arguments)
     assert code == 1

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
 
 import onnxviz as ov
 from onnxviz.image import read_pixels
@@ -58,6 +61,41 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_done(colours, folder, call)
     assert "not a picture" in rows[2]["error"]
     assert "'photos/bad.png' is not a picture" in err
     assert "1 of 3 inputs could not be read" in err
+
+
+def test_what_the_model_does_not_take_is_told_and_the_rest_is_done(subjects, folder, call):
+    x = subjects("cnn").x(1)
+    for name, array in (("a", x[:, :, :-1]), ("b", x[:, :2]), ("c", x)):
+        np.save(folder / f"{name}.npy", array)
+    code, rows, err = call("explain", subjects("cnn").path, ".", "--json")
+    assert code == 1
+    assert [row["input"] for row in rows] == ["c.npy", "a.npy", "b.npy"]
+    assert "the model takes ['N', 3, 12, 12]" in rows[1]["error"]
+    assert "2 of 3 inputs could not be read" in err
+
+
+SAME_NAMES = {
+    "folders": (["cats/1.png", "dogs/1.png", "dogs/2.png"], ["cats_1.png", "dogs_1.png", "2"]),
+    "folders of folders": (["a/cats/1.png", "b/cats/1.png"], ["a_cats_1.png", "b_cats_1.png"]),
+    "suffixes": (["1.png", "1.bmp"], ["1.png", "1.bmp"]),
+    "a folder and none": (["1.png", "cats/1.png"], ["1.png", "cats_1.png"]),
+}
+
+
+@pytest.mark.parametrize("command", ["explain", "features"])
+@pytest.mark.parametrize("case", SAME_NAMES)
+def test_inputs_of_the_same_name_get_files_of_their_own(case, command, colours, folder, call):
+    inputs, names = SAME_NAMES[case]
+    for name in inputs:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy("photos/red.png", name)
+    code, rows, _ = call(command, colours, *inputs, "-l", "relu", "--out", "made", "--json")
+    ending = "grad_cam.png" if command == "explain" else "relu.png"
+    assert code == 0
+    assert [(row["input"], row["file"]) for row in rows] == [
+        (given, f"made/{name}.{ending}") for given, name in zip(inputs, names, strict=True)
+    ]
+    assert sorted(path.name for path in (folder / "made").iterdir()) == sorted(f"{name}.{ending}" for name in names)
 
 
 def test_a_series_of_two_columns(subjects, folder, call):
@@ -136,9 +174,9 @@ def test_tables_that_are_none(content, message, subjects, folder, call):
 
 
 def test_pictures_for_a_file_that_does_not_know_them(subjects, call):
-    code, _, err = call("explain", subjects("cnn").path, "photos/red.png")
+    code, _, err = call("explain", subjects("cnn").path, "photos")
     assert code == 1
-    assert "does not say how images are prepared" in err
+    assert err.count("does not say how images are prepared") == 1
 
 
 def test_classes_that_share_a_name(tmp_path, call):
@@ -169,14 +207,24 @@ def test_compare_draws_methods_and_classes(colours, call):
     assert len(read_pixels("a.png")) < height
 
 
-def test_compare_leaves_out_what_a_model_cannot_answer(subjects, call):
+def test_compare_leaves_out_what_a_model_cannot_answer(subjects, tmp_path, call):
     np.save("x.npy", subjects("cnn").x(1))
-    np.save("table.npy", subjects("classifier").x(1))
     assert call("compare", subjects("cnn").path, "x.npy", "--top", "1")[0] == 0
-    code, _, err = call("compare", subjects("classifier").path, "table.npy")
-    assert code == 1
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 12), torch.nn.Flatten())
+    path = ov.convert(model, tmp_path / "linear.onnx", example=torch.rand(1, 3, 12, 12), quiet=True)
+    code, out, err = call("compare", path, "x.npy")
+    assert (code, out.partition(" × ")[0]) == (0, "x.compare.png: integrated_gradients, saliency")
     assert "without guided_backprop: " in err
     assert "without grad_cam: " in err
+
+
+@pytest.mark.parametrize("name", ["series", "classifier"])
+def test_compare_draws_pictures_alone(name, subjects, call):
+    np.save("x.npy", subjects(name).x(1))
+    code, _, err = call("compare", subjects(name).path, "x.npy")
+    assert code == 1
+    assert "compare draws pictures, and input " in err
+    assert "`onnxviz report` compares methods on series" in err
 
 
 def test_methods(call):

@@ -19,7 +19,8 @@ def content(path) -> dict:
 def test_a_page_of_a_folder(colours, folder, call):
     code, out, err = call("report", colours, "photos")
     assert (code, err) == (0, "")
-    assert out.startswith("report.html: 2 inputs, grad_cam, integrated_gradients, guided_backprop, saliency, 0.")
+    assert out.startswith("report.html: 2 inputs, grad_cam, integrated_gradients, guided_backprop, saliency, ")
+    assert out.endswith(f"{(folder / 'report.html').stat().st_size / 2**10:.1f} KiB\n")
     shown = content(folder / "report.html")
     assert [sample["name"] for sample in shown["samples"]] == ["red.png", "sky.png"]
     assert [len(method["maps"]) for method in shown["samples"][0]["methods"]] == [3] * 4
@@ -50,7 +51,9 @@ def test_a_page_of_series(subjects, folder, call):
     np.save("x.npy", subjects("series").x(2))
     assert call("report", subjects("series").path, "x.npy", "-m", "gradient")[0] == 0
     shown = content(folder / "report.html")["samples"]
-    assert [(one["name"], one["kind"], len(one["curves"])) for one in shown] == [("x.npy", "series", 2)] * 2
+    assert [(one["name"], one["kind"], len(one["curves"])) for one in shown] == [
+        (f"x.npy[{i}]", "series", 2) for i in range(2)
+    ]
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_on_the_page(colours, folder, call):
@@ -75,10 +78,11 @@ def test_an_exported_file_gives_the_engine_s_map(colours, folder, call):
     np.testing.assert_allclose(found, ex.grad_cam(ex.image_input.encode(pixels), 2).values, atol=1e-5)
 
 
-def test_exports_in_a_line(colours, call):
+def test_exports_in_a_line(colours, folder, call):
     code, out, _ = call("export", colours, "a.onnx", "-m", "saliency", "-t", "azure", "--precision", "float16")
     assert code == 0
-    assert out.startswith("a.onnx: saliency, 0.0 MiB; ")
+    size = (folder / "a.onnx").stat().st_size / 2**10
+    assert out.startswith(f"a.onnx: saliency, {size:.1f} KiB; ")
     code, out, _ = call("export", colours, "b.onnx", "-m", "none", "--layers", "relu")
     assert (code, "map" in out) == (0, False)
 

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import onnxviz as ov
@@ -57,6 +58,42 @@ def test_maximize(colours, call):
     assert call("maximize", colours, "colour:0", "--steps", "20", "-o", "snapshots=3", "--out", "a.gif")[0] == 0
     with Image.open("a.gif") as animation:
         assert animation.n_frames == 3
+
+
+def test_filters_of_a_network_that_takes_blue_first(tmp_path, call):
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 2), torch.nn.Flatten())
+    image = ov.ImageInput(2, channels="BGR")
+    path = ov.convert(model, tmp_path / "net.onnx", example=torch.rand(1, 3, 2, 2), input=image, quiet=True)
+    assert call("filters", path, "0", "--colour", "--out", "a.png")[0] == 0
+    expected = ov.plot.filters(model[0].weight.detach().numpy()[:, [2, 1, 0]], colour=True)
+    expected.savefig("b.png", dpi=110)
+    np.testing.assert_array_equal(read_pixels("a.png"), read_pixels("b.png"))
+
+
+def test_features_of_several_inputs_do_not_go_into_one_file(colours, folder, call):
+    code, _, err = call("features", colours, "photos", "--out", "a.npz")
+    assert code == 1
+    assert "two results would go to a.npz: give --out a folder" in err
+    assert not (folder / "a.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["features", "{}", "photos/red.png", "--out", "new/sub/a.npz"], ["filters", "{}", "colour", "--out", "new/a.png"],
+     ["embed", "{}", "photos", "--out", "new/a.csv"], ["maximize", "{}", "red", "--steps", "2", "--out", "new/a.gif"],
+     ["explain", "{}", "photos/red.png", "--view", "overlay", "--out", "new/a.png"]],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_folders_of_files_are_made(arguments, colours, folder, call):
+    assert call(*(argument.format(colours) for argument in arguments))[0] == 0
+    assert (folder / arguments[-1]).stat().st_size
+
+
+def test_an_option_that_is_none(colours, call):
+    code, _, err = call("maximize", colours, "red", "-o", "jiter=3")
+    assert code == 1
+    assert "there is no option 'jiter'" in err
+    assert "did you mean 'jitter'" in err
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,33 @@ def test_options_are_pairs(option, colours, call):
     assert "is not NAME=VALUE" in err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["explain", "{}", "photos", "-o", "target=1"], ["explain", "{}", "photos", "-o", "x=1"],
+     ["explain", "{}", "photos", "-o", "sink=1", "--out", "a.zarr"], ["bench", "{}", "-o", "seconds=1"],
+     ["export", "{}", "a.onnx", "-o", "pixels=true"], ["maximize", "{}", "red", "-o", "steps=1"],
+     ["embed", "{}", "photos", "-o", "method=pca"]],
+    ids=lambda arguments: f"{arguments[0]} {arguments[arguments.index('-o') + 1]}",
+)  # fmt: skip
+def test_options_that_the_command_has_itself(arguments, colours, call):
+    code, _, err = call(*(argument.format(colours) for argument in arguments))
+    assert code == 2
+    assert "is said by the command itself" in err
+
+
+def test_a_warning_is_a_line(folder):
+    code = (
+        "import sys; sys.argv = ['onnxviz', 'methods']\n"
+        "import warnings, onnxviz as ov; ov.methods = lambda: warnings.warn('of interest') or ()\n"
+        "from onnxviz.cli import main; main()"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=environment
+    )
+    assert done.stderr == "onnxviz: warning: of interest\n"
+
+
 def test_debug_raises_wherever_it_stands():
     command = typer.main.get_command(app)
     for arguments in (["--debug", "info", "none.onnx"], ["info", "none.onnx", "--debug"]):
@@ -124,7 +151,7 @@ def test_a_folder_that_cannot_be_written_to(colours, folder, call):
     (folder / "file").write_text("")
     code, _, err = call("explain", colours, "photos/red.png", "--out", "file/sub")
     assert code == 1
-    assert err.startswith("onnxviz: ")
+    assert err == "onnxviz: file/sub: Not a directory\n"
 
 
 def test_help_imports_nothing_heavy():

@@ -174,6 +174,7 @@ REFUSED = {
     "too few": (lambda ex, x: compat.GradCAM(ex)(x, ONE), TargetError, "1 entries for 3 samples"),
     "of several kinds": (lambda ex, x: compat.GradCAM(ex)(x, [*ONE, *ONE, compat.BinaryClassifierOutputTarget(1)]),
                          OptionError, "BinaryClassifierOutputTarget, ClassifierOutputTarget: expected one"),
+    "one class": (lambda ex, x: compat.GradCAM(ex)(x, 281), OptionError, "a list of one for each sample.*got 281"),
     "classes by number": (lambda ex, x: compat.GradCAM(ex)(x, [1, 2, 3]), OptionError, "of kind int: expected"),
     "no single score": (lambda ex, x: compat.GradCAM(ex)(x, 3 * [compat.BinaryClassifierOutputTarget(1)]), TargetError,
                         "a single score"),

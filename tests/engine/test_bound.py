@@ -106,6 +106,7 @@ def test_on_cuda_it_gives_what_the_cpu_gives(cnn, method, cuda_graph):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("network", ["cnn", "series", "mixed"])
 def test_nothing_falls_back_to_the_cpu(subjects, monkeypatch, tmp_path, method, network):
+    """Of series and of mixed layouts too; what is asked of larger networks stands in ``test_placement``."""
     subject = subjects(network)
     made, options = tmp_path / "prepared.onnx", onnxruntime.SessionOptions
 

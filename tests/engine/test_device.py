@@ -17,7 +17,7 @@ from onnxviz.engine.cuda import TO_DEVICE, TO_HOST, Cuda, cuda
 from onnxviz.engine.device import Device
 from onnxviz.engine.session import CPU, CUDA, TENSORRT
 from onnxviz.errors import OnnxvizWarning, OutOfMemoryError, ProviderError
-from tests.engine.test_sessions import METHODS, sizes_of_runs
+from tests.engine.questions import METHODS, sizes_of_runs
 from tests.support import assert_close
 
 FREE, LOST = 2**30, 999

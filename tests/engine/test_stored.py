@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 import onnxviz as ov
 from onnxviz.engine import stored
 from onnxviz.errors import OnnxvizWarning, ProviderError
-from tests.engine.test_sessions import METHODS
+from tests.engine.questions import METHODS
 from tests.networks import Cnn
 from tests.support import assert_close, model_of, normal, torch_gradient
 
@@ -120,6 +121,31 @@ def test_an_entry_that_does_not_hold_is_rebuilt(cnn, path, prepared, damage):
     assert np.array_equal(gradient(path, x), expected)
     assert entries(path) == [entry]
     assert np.array_equal(gradient(path, x), expected)
+    assert len(prepared) == 2
+
+
+IN_ITS_PLACE = {
+    "a pipe": os.mkfifo,
+    "a device": lambda entry: entry.symlink_to("/dev/zero"),
+    "a folder": lambda entry: entry.mkdir(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:cache")
+@pytest.mark.parametrize("what", IN_ITS_PLACE)
+def test_what_is_no_entry_is_not_read(cnn, path, what):
+    expected = gradient(path, cnn.x(2))
+    (entry,) = entries(path)
+    entry.unlink()
+    IN_ITS_PLACE[what](entry)
+    assert np.array_equal(gradient(path, cnn.x(2)), expected)
+
+
+def test_entries_of_others_are_made_anew(cnn, path, monkeypatch, prepared):
+    """Whoever may write into the folder could have the graph compute anything."""
+    expected = gradient(path, cnn.x(2))
+    monkeypatch.setattr(stored, "_trusted", lambda weights: set())
+    assert np.array_equal(gradient(path, cnn.x(2)), expected)
     assert len(prepared) == 2
 
 

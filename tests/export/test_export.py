@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from torch import nn
 
 import onnxviz as ov
-from onnxviz.errors import FileFormatError, InputError, LayerError, OptionError, TargetError
+from onnxviz.errors import FileFormatError, InputError, LayerError, OptionError, TargetError, UnsupportedModelError
 from onnxviz.export import file
 from onnxviz.export.plan import SAMPLED, SINGLE
 from tests.networks import normal
@@ -255,9 +255,13 @@ def test_it_says_what_it_is(pictured, path):
     assert told["image"] == pictured.image_input.to_dict()
     assert told["classes"] == list(pictured.classes)
     assert told["versions"]["onnxviz"] == model.producer_version == ov.__version__
-    assert repr(written).startswith(f"{path}: layer_cam at features.3, 0.0 MiB; pixels uint8[N, 12, 12, channels], ")
-    with pytest.raises(FileFormatError, match="plain ONNX"):
+    assert repr(written).startswith(
+        f"{path}: layer_cam at features.3, {path.stat().st_size / 2**10:.1f} KiB; pixels uint8["
+    )
+    with pytest.raises(FileFormatError, match="plain ONNX file, exported"):
         ov.load(path)
+    with pytest.raises(UnsupportedModelError, match="was exported for other runtimes"):
+        ov.convert(path, path.with_name("again.onnx"))
 
 
 def test_weights_are_those_of_the_file(cnn, path):

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import parser
 
 import onnxviz as ov
 from onnxviz.errors import UnsupportedOperatorError
 from onnxviz.graph.decompositions import DECOMPOSITIONS
 from onnxviz.graph.decompositions.registry import MICROSOFT, NEWER
 from onnxviz.graph.plain import source
+from tests.graph.texts import of_x
 from tests.support import assert_close
 
 RNG = np.random.default_rng(0)
@@ -62,16 +62,8 @@ ATTENTION, EMBEDDED = f".Attention<{HEADS}>", ".EmbedLayerNormalization<epsilon=
 
 def model(body: str, shape: tuple[int, ...], opset: int = 17) -> onnx.ModelProto:
     """A graph of the nodes; ONNX Runtime's operators are written with a dot in front."""
-    sizes = ", ".join(map(str, shape))
-    proto = parser.parse_model(
-        f'<ir_version: 8, opset_import: ["": {opset}, "com.microsoft": 1]> '
-        f"g (float[{sizes}] x) => (float[?] y) {{ {body.replace('= .', '= com.microsoft.')} }}"
-    )
-    proto.graph.output[0].type.tensor_type.ClearField("shape")
-    read = {name for node in proto.graph.node for name in node.input}
-    stored = [onnx.numpy_helper.from_array(WEIGHTS[name], name) for name in sorted(read & set(WEIGHTS))]
-    proto.graph.initializer.extend(stored)
-    return proto
+    nodes = body.replace("= .", "= com.microsoft.")
+    return of_x(nodes, shape, WEIGHTS, opset=opset, imports=', "com.microsoft": 1')
 
 
 # what is asked of each → (shape of x, nodes)

@@ -11,6 +11,7 @@ from ml_dtypes import int4
 
 import onnxviz as ov
 from onnxviz.errors import UnsupportedOperatorError
+from tests.graph.texts import of_x
 from tests.specification import NodeTest, arrays, lowered, node_tests, operator, with_constants
 from tests.support import assert_close
 
@@ -118,14 +119,7 @@ DIFFERENTIATED = {
 @pytest.mark.parametrize("name", DIFFERENTIATED)
 def test_gradients(name, tmp_path):
     opset, shape, body = DIFFERENTIATED[name]
-    proto = onnx.parser.parse_model(
-        f'<ir_version: 10, opset_import: ["": {opset}]> '
-        f"g (float[{', '.join(map(str, shape))}] x) => (float[?] y) {{ {body} }}"
-    )
-    proto.graph.output[0].type.tensor_type.ClearField("shape")
-    read = {each for node in proto.graph.node for each in node.input}
-    stored = [onnx.numpy_helper.from_array(WEIGHTS[each], each) for each in sorted(read & set(WEIGHTS))]
-    proto.graph.initializer.extend(stored)
+    proto = of_x(body, shape, WEIGHTS, opset=opset)
     x = RNG.standard_normal(shape).astype(np.float32)
     expected = onnxruntime.InferenceSession(proto.SerializeToString()).run(["y"], {"x": x})[0]
     path = ov.convert(proto, tmp_path / "net.onnx", example=x, quiet=True)

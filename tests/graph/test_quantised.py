@@ -1,19 +1,23 @@
-"""Quantised numbers of 16 and 4 bits: as onnxruntime's tool writes them, and node by node against PyTorch."""
+"""Quantised numbers of 16, 8 and 4 bits: as onnxruntime's tool writes them, and node by node against PyTorch."""
 
 from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import QuantFormat, QuantType
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 import onnxviz as ov
 from onnxviz.errors import CheckFailedError, UnsupportedOperatorError
 from onnxviz.gradient import registry
 from tests.support import assert_close, normal
-from tests.test_precision import IMAGE, by_torch, network, quantised
+from tests.test_precision import IMAGE, by_torch, network
 
 SYMMETRIC = {"ActivationSymmetric": True}
 SIXTEEN = {"activation_type": QuantType.QInt16, "weight_type": QuantType.QInt16}
@@ -26,6 +30,44 @@ WRITTEN = {
     "asymmetric weights": (0.98, {"weight_type": QuantType.QInt8, "extra_options": {"WeightSymmetric": False}}),
 }
 """Name → least cosine between the gradient and that of the network before, options of quantize_static."""
+
+FORGETFUL = registry.Rule(lambda op, dy, y, *_, axis=1: dy, frozenset({"axis"}), broadcast=False, multiple=False)
+"""A quantiser's gradient that forgets the scale."""
+
+
+def quantised(path: Path, **options) -> Path:
+    """A small network, quantised by onnxruntime's own tool."""
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self.pictures = iter([{"x": normal(2, 3, 10, 10, seed=seed)} for seed in range(4)])
+
+        def get_next(self):
+            return next(self.pictures, None)
+
+    names = {"input_names": ["x"], "output_names": ["y"], "dynamic_axes": {"x": {0: "batch"}}}
+    logging.disable(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network(), (torch.from_numpy(IMAGE),), path, dynamo=False, opset_version=13, **names)
+        quantize_static(path, path.with_name("quantised.onnx"), Reader(), **options)
+    logging.disable(logging.NOTSET)
+    return path.with_name("quantised.onnx")
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_gradients_pass_straight_through_quantisers(per_channel, tmp_path, capsys):
+    path = quantised(tmp_path / "net.onnx", quant_format=QuantFormat.QDQ, per_channel=per_channel)
+    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(path).graph.node)
+    ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
+    assert "gradients pass straight through the rounding" in capsys.readouterr().out
+    with ov.load(tmp_path / "explained.onnx", providers="cpu") as ex:
+        assert "gradients pass straight through the rounding" in " ".join(ex.saliency(IMAGE, 1).notes)
+        assert ex.residuals["gradient"]["by"].endswith("rounding left out")
+        assert max(ex.residuals["layers"].values()) <= 1e-4
+        got = ex.gradient(IMAGE, target=1).values.ravel()
+    expected = by_torch(network(), IMAGE).ravel()
+    assert got @ expected > 0.95 * np.linalg.norm(got) * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("kind", WRITTEN)
@@ -41,10 +83,17 @@ def test_files_of_onnxruntime_s_tool(kind, tmp_path):
     assert got @ expected > least * np.linalg.norm(got) * np.linalg.norm(expected)
 
 
+def test_a_wrong_quantisation_rule_would_be_found(tmp_path, monkeypatch):
+    """The check of quantised files tells a right rule from one that forgets the scale."""
+    path = quantised(tmp_path / "net.onnx", quant_format=QuantFormat.QDQ)
+    monkeypatch.setitem(registry.VJPS, ("", "QuantizeLinear"), FORGETFUL)
+    with pytest.raises(CheckFailedError):
+        ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
+
+
 def test_a_wrong_rule_for_16_bits_would_be_found(tmp_path, monkeypatch):
     path = quantised(tmp_path / "net.onnx", quant_format=QuantFormat.QDQ, **SIXTEEN)
-    forgetful = registry.Rule(lambda op, dy, y, *_, axis=1: dy, frozenset({"axis"}), broadcast=False, multiple=False)
-    monkeypatch.setitem(registry.VJPS, ("com.microsoft", "QuantizeLinear"), forgetful)
+    monkeypatch.setitem(registry.VJPS, ("com.microsoft", "QuantizeLinear"), FORGETFUL)
     with pytest.raises(CheckFailedError):
         ov.convert(path, tmp_path / "explained.onnx", example=IMAGE, quiet=True)
 
@@ -98,6 +147,7 @@ def test_integer_arithmetic_names_the_way_out(tmp_path):
     path = quantised(tmp_path / "net.onnx", quant_format=QuantFormat.QOperator)
     with pytest.raises(UnsupportedOperatorError, match=r"rule for QLinearConv .*quant_format=QuantFormat\.QDQ"):
         ov.convert(path, tmp_path / "explained.onnx", example=IMAGE)
+    ov.convert(path, tmp_path / "explained.onnx", example=IMAGE, gradient=False, quiet=True)
     found = ov.coverage(path, example=IMAGE)
     assert "QLinearConv" in {operator.name for operator in found.missing}
     assert not found.complete

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -14,6 +16,18 @@ def proto(
 ) -> onnx.ModelProto:
     model = parser.parse_model(f'<ir_version: {ir_version}, opset_import: ["": {opset}{imports}]> {text}')
     model.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in weights.items())
+    return model
+
+
+def of_x(
+    nodes: str, shape: tuple[int, ...], weights: Mapping[str, np.ndarray], *, opset: int, imports: str = ""
+) -> onnx.ModelProto:
+    """Nodes from ``x`` to ``y``, whose shape is left open, with those of the weights that they read."""
+    sizes = ", ".join(map(str, shape))
+    model = proto(f"g (float[{sizes}] x) => (float[?] y) {{ {nodes} }}", opset=opset, imports=imports)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    read = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(weights[n], n) for n in sorted(read & set(weights)))
     return model
 
 

@@ -104,12 +104,34 @@ EXPONENTIAL = function("f0", "b = Relu(a)") + "".join(
     function(f"f{i + 1}", f"c = l.f{i}(a) b = l.f{i}(c)") for i in range(40)
 )
 
+IN_A_BRANCH = (
+    "c = Constant<value = bool {0}>() "
+    "b = If<then_branch = t () => (q) { q = l.f(a) }, else_branch = e () => (r) { r = Relu(a) }>(c)"
+)
+
+
+def renamed(given: onnx.FunctionProto, name: str) -> onnx.FunctionProto:
+    copy = onnx.FunctionProto.FromString(given.SerializeToString())
+    copy.name = name
+    return copy
+
+
+SPARSE = onnx.SparseTensorProto(
+    values=numpy_helper.from_array(ones(2), "w"), indices=numpy_helper.from_array(ints(1, 4), "i"), dims=[6]
+)
+
 CYCLES = {
     "a function that calls itself": lambda: graph("y = l.f(x)", functions=function("f", "b = l.f(a)")),
     "functions that call each other": lambda: graph(
         "y = l.f(x)", functions=function("f", "b = l.g(a)") + function("g", "b = l.f(a)")
     ),
     "functions of 2⁴⁰ nodes": lambda: graph("y = l.f40(x)", functions=EXPONENTIAL),
+    "functions of 2¹⁹ nodes": lambda: graph("y = l.f19(x)", functions=EXPONENTIAL),
+    "a function that calls itself in a branch": lambda: graph("y = l.f(x)", functions=function("f", IN_A_BRANCH)),
+    "more functions than ONNX takes": lambda: edited(
+        graph("y = l.f(x)", functions=function("f", "b = Relu(a)")),
+        lambda m: m.functions.extend(renamed(m.functions[0], f"f{i}") for i in range(10_000)),
+    ),
     "a cycle": lambda: graph("h = Add(x, y) y = Relu(h)"),
     "a node that reads itself": lambda: graph("y = Add(x, y)"),
     "nodes out of order": lambda: graph("y = Relu(h) h = Relu(x)"),
@@ -166,6 +188,24 @@ SIZES = {
     "a size that lies": lambda: stored(lambda t: t.dims.__setitem__(0, 60_000)),
     "a size that lies, terribly": lambda: stored(lambda t: t.dims.__setitem__(0, 10**12)),
     "sizes whose product overflows": lambda: stored(lambda t: t.dims.append(2**62)),
+    "a zero among sizes whose product overflows": lambda: stored(
+        lambda t: (t.dims.__setitem__(slice(None), [2**62, 4, 0]), t.ClearField("raw_data"))
+    ),
+    "text that lies": lambda: stored(
+        lambda t: (t.ClearField("raw_data"), setattr(t, "data_type", 8), t.string_data.append(b"a"))
+    ),
+    "text in another file": lambda: stored(
+        lambda t: (t.CopyFrom(placed({"location": "w"})), setattr(t, "data_type", 8))
+    ),
+    "a sparse weight": lambda: edited(graph("y = Add(x, w)"), lambda m: m.graph.sparse_initializer.append(SPARSE)),
+    "a size that the input tells": lambda: mean_of(
+        "Expand(one, size)",
+        "d = Abs(x) s = ReduceMean<keepdims: int = 0>(d) t = Mul(s, many) "
+        "n = Cast<to: int = 7>(t) size = Reshape(n, flat)",
+        many=np.float32(1e12),
+        flat=ints(1),
+        one=ones(1),
+    ),
     "no numbers": lambda: stored(lambda t: t.ClearField("raw_data")),
     "an unknown type": lambda: stored(lambda t: setattr(t, "data_type", 99)),
     "no type": lambda: stored(lambda t: setattr(t, "data_type", 0)),
@@ -252,6 +292,7 @@ PLACES: dict[str, dict[str, str]] = {
     "Windows' absolute path": {"location": "C:\\secret"},
     "a link out of the folder": {"location": "link"},
     "a folder that is a link": {"location": "linked/secret"},
+    "a link to itself": {"location": "loop"},
     "a device": {"location": "zero"},
     "a pipe": {"location": "pipe"},
     "a folder": {"location": "inside"},

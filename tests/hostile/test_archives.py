@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -114,6 +115,28 @@ def test_a_small_archive_of_something_large(tmp_path):
     with zipfile.ZipFile(tmp_path / "net.pt2", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("net/models/model.json", bytes(10**7))
     with pytest.raises(UnsupportedModelError, match="compressed"):
+        ov.convert(tmp_path / "net.pt2", tmp_path / "net.onnx", quiet=True)
+
+
+DOCUMENTS = {
+    "nothing": lambda said: None,
+    "a list": lambda said: [said],
+    "a program without a graph": lambda said: {**said, "graph_module": {}},
+    "nodes that are none": lambda said: {**said, "graph_module": {**said["graph_module"], "graph": {"nodes": [None]}}},
+    "deep": lambda said: functools.reduce(lambda inner, _: {"a": inner}, range(500), said),
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_document_of_something_else(program, tmp_path, document):
+    with zipfile.ZipFile(program) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    (model,) = [name for name in entries if name.endswith("models/model.json")]
+    entries[model] = json.dumps(DOCUMENTS[document](json.loads(entries[model]))).encode()
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(UnsupportedModelError, match="holds no exported program"):
         ov.convert(tmp_path / "net.pt2", tmp_path / "net.onnx", quiet=True)
 
 

@@ -104,7 +104,7 @@ def folder(tmp_path_factory) -> Path:
     (folder / "inside").mkdir(parents=True)
     (folder / "good").write_bytes(bytes(100))
     os.mkfifo(folder / "pipe")
-    for name, target in {"link": "../secret", "linked": "..", "zero": "/dev/zero"}.items():
+    for name, target in {"link": "../secret", "linked": "..", "zero": "/dev/zero", "loop": "loop"}.items():
         (folder / name).symlink_to(target)
     return folder
 
@@ -125,6 +125,36 @@ def test_weights_beside_are_read(folder, holder):
     model = constructions.HOLDERS[holder](constructions.placed({"location": "good", "offset": "8", "length": "24"}))
     (folder / "net.onnx").write_bytes(model.SerializeToString())
     assert ov.convert(folder / "net.onnx", folder / "out.onnx", quiet=True)
+
+
+LINKS = {
+    "a link within the folder": lambda beside, folder: beside.symlink_to(folder / "numbers"),
+    "a second name": lambda beside, folder: beside.hardlink_to(folder / "numbers"),
+    "a file with more behind": lambda beside, folder: beside.write_bytes((folder / "numbers").read_bytes() + bytes(99)),
+}
+
+
+@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("size", [6, 30_000])
+def test_weights_beside_without_a_length(tmp_path, link, size):
+    """Small ones are read in, large ones are mapped."""
+    w = np.arange(6 * size, dtype=np.float32).reshape(6, size)
+    (tmp_path / "numbers").write_bytes(bytes(8) + w.tobytes())
+    LINKS[link](tmp_path / "beside", tmp_path)
+    model = constructions.graph("y = MatMul(x, w)", outputs=f"float[N, {size}] y")
+    weight = model.graph.initializer.add()
+    weight.CopyFrom(constructions.placed({"location": "beside", "offset": "8"}))
+    weight.dims[:] = w.shape
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    with ov.load(ov.convert(tmp_path / "net.onnx", tmp_path / "out.onnx", quiet=True), providers="cpu") as ex:
+        np.testing.assert_array_equal(ex.predict(np.eye(6, dtype=np.float32)), w)
+
+
+def test_a_file_without_layers_whose_weights_are_no_numbers(tmp_path):
+    model = constructions.graph("y = Mul(x, w)", w=np.array([1, np.nan, 1, 1, 1, 1], np.float32))
+    with ov.load(ov.convert(model, tmp_path / "net.onnx", quiet=True), providers="cpu") as ex:
+        found = ex.gradient(np.ones((1, 6), np.float32), np.eye(6, dtype=np.float32)[0])
+        assert any("infinit" in note for note in found.notes) == (not np.isfinite(found.values).all())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -48,11 +48,11 @@ IN_INPUT_SPACE = {
 """Ours → Captum's, its options and ours."""
 
 
-def assert_same_direction(found, expected, median: float = MEDIAN) -> None:
+def assert_same_direction(found, expected) -> None:
     """Of each photo the median difference and the direction: ReLU and MaxPool have kinks at which entries flip."""
     for one, other in zip(np.asarray(found), expected, strict=True):
         _, middle, cosine = difference(one, other)
-        assert middle <= median
+        assert middle <= MEDIAN
         assert cosine >= COSINE
 
 

@@ -243,7 +243,7 @@ def test_what_has_no_answer_is_told(tmp_path, written):
     assert shown["leftOut"] == result.left_out
     assert "rectif" in result.left_out["guided_backprop"]
     assert repr(result).endswith(
-        f"report.html: 1 input, grad_cam, integrated_gradients, saliency, {result.bytes / 2**20:.2g} MiB"
+        f"report.html: 1 input, grad_cam, integrated_gradients, saliency, {result.bytes / 2**10:.1f} KiB"
     )
 
 

@@ -60,9 +60,9 @@ def example(model: keras.Model, batch: int, seed: int = 5) -> list[np.ndarray]:
     ]
 
 
-def assert_file_is_the_model(model: keras.Model, explainer: ov.Explainer, batch: int = 4, bar: float = BAR) -> None:
+def assert_file_is_the_model(model: keras.Model, explainer: ov.Explainer, bar: float = BAR) -> None:
     """Values and gradients of every layer that a sub-model can return, at a batch that the conversion did not see."""
-    inputs = example(model, batch)
+    inputs = example(model, 4)
     feeds = dict(zip([tensor.name for tensor in explainer.inputs], inputs, strict=True))
     values, weights, gradients = tape_of(model, inputs)
     found = explainer.features(feeds)

@@ -97,7 +97,7 @@ def test_a_file_is_converted_as_its_model_is(save, name, suffix, tmp_path):
 
 UNKNOWN = {
     "lambda": "holds Python code .a Lambda layer.*trust_code=True",
-    "layer": r"holds 'Doubling', which Keras does not know: pass custom_objects=\{'Doubling': Doubling\}",
+    "layer": r"holds 'Doubling', which Keras does not know: if it is yours, pass custom_objects=\{'Doubling'",
     "function": "holds 'wave'.*custom_objects",
     "named lambda": "holds 'wave'.*custom_objects",
 }
@@ -153,3 +153,11 @@ def test_a_file_that_was_there_stays_where_the_conversion_fails(save, tmp_path):
     with pytest.raises(UnsupportedModelError):
         ov.convert(path, out)
     assert out.read_bytes() == b"before"
+
+
+def test_a_small_archive_of_something_large(save, tmp_path):
+    path, _ = save("plain", ".keras")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("assets/zeros", bytes(10**7))
+    with pytest.raises(UnsupportedModelError, match="would unpack to 10 MiB"):
+        ov.convert(path, tmp_path / "net.onnx", quiet=True)
