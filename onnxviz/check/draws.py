@@ -49,12 +49,11 @@ def redrawn(said: Mapping[str, Any], seed: int, batch: int, batched: Collection[
         shape = (*first, *like["shape"])
         require_room(shape, np.dtype(np.float64).itemsize, f"input {name!r} of the check")
         try:
-            dtype = np.dtype(like["dtype"])
             if "std" in like:
-                result[name] = np.asarray(rng.standard_normal(shape) * like["std"] + like["mean"], dtype)
+                result[name] = np.asarray(rng.standard_normal(shape) * like["std"] + like["mean"], like["dtype"])
             elif "max" in like:
                 integers = rng.integers(int(like["min"]), int(like["max"]), shape, endpoint=True)
-                result[name] = np.asarray(integers, dtype)
+                result[name] = np.asarray(integers, like["dtype"])
         except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise FileFormatError(f"how input {name!r} of the check is drawn is said wrongly: {error}") from error
     return result

@@ -47,7 +47,7 @@ def stored(
     done = explain_dataset(source, out, ex=explainer, target=target_of(explainer, target), **asked)
     row = {
         "sink": str(done.path), "samples": done.samples, "explained": done.explained, "resumed": done.resumed,
-        "skipped": [skipped._asdict() for skipped in done.skipped], "seconds": done.seconds,
+        "refused": [{"input": one.name, "error": one.reason} for one in done.skipped], "seconds": done.seconds,
         "samples_per_second": done.samples_per_second,
     }  # fmt: skip
     say(row, str(done), as_json=as_json)

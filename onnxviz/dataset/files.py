@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxviz.errors import InputError
-from onnxviz.files import DAMAGE
 
 if TYPE_CHECKING:
     from onnxviz.manifest import Input, Tensor
@@ -75,6 +74,8 @@ def load(path: Path, *, mapped: Literal["r"] | None = None) -> Array | dict[str,
         InputError: it is no such file.
     """
     import numpy as np
+
+    from onnxviz.files import DAMAGE
 
     require_file(path)
     try:

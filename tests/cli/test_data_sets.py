@@ -15,7 +15,7 @@ def test_a_folder_becomes_a_data_set_and_is_gone_on_with(colours, folder, call, 
     assert out.startswith(f"{name}: 2 of 2 samples explained; ")
     code, row, _ = call(*arguments, "--json")
     assert code == 0
-    assert (row["sink"], row["samples"], row["explained"], row["resumed"], row["skipped"]) == (name, 2, 2, 2, [])
+    assert (row["sink"], row["samples"], row["explained"], row["resumed"], row["refused"]) == (name, 2, 2, 2, [])
     assert call(*arguments, "--fresh", "--json")[1]["resumed"] == 0
     assert {path.name for path in folder.iterdir()} == {"photos", name}
 
@@ -35,8 +35,8 @@ def test_what_cannot_be_read_is_told(colours, folder, call):
     (folder / "photos" / "bad.png").write_text("no picture")
     code, row, err = call("explain", colours, "photos", "photos/*.png", "--out", "maps.zarr", "--json")
     assert code == 1
-    assert [each["name"] for each in row["skipped"]] == ["photos/bad.png"]
-    assert "not a picture" in row["skipped"][0]["reason"]
+    assert [each["input"] for each in row["refused"]] == ["photos/bad.png"]
+    assert "not a picture" in row["refused"][0]["error"]
     assert "1 of 3 inputs could not be explained" in err
 
 
