@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxviz.engine.layers import LayerTable
-from onnxviz.engine.targets import choose_output, resolve
+from onnxviz.engine.targets import called, choose_output, class_index, resolve
 from onnxviz.errors import LayerError, TargetError, nearest
 from onnxviz.manifest import Layer, Manifest, Output
 from onnxviz.source import Array
@@ -88,19 +88,15 @@ def _class(target: Any, layers: LayerTable, manifest: Manifest, output: str | No
 
 
 def _class_index(name: str, layers: LayerTable, classes: Sequence[str]) -> int:
-    exact = [i for i, known in enumerate(classes) if known == name]
-    found = exact or [i for i, known in enumerate(classes) if known.casefold() == name.casefold()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise TargetError(f"{len(found)} classes are called {name!r}: give the index, one of {found}")
-    if name in [layer.name for layer in layers]:
-        raise TargetError(
-            f"target {name!r} is a layer: name a channel too, '{name}:0', or a pair ({name!r}, direction)"
-        )
-    known = "" if classes else "; this file has no class names: give the index, or convert with classes=[…]"
-    close = nearest(name, [*classes, *(layer.name for layer in layers)])
-    raise TargetError(f"there is no class {name!r}{close}{known}. A channel is 'layer:channel', such as 'conv1:17'")
+    if not called(name, classes):
+        if name in [layer.name for layer in layers]:
+            raise TargetError(
+                f"target {name!r} is a layer: name a channel too, '{name}:0', or a pair ({name!r}, direction)"
+            )
+        close = nearest(name, [*classes, *(layer.name for layer in layers)]) or "."
+        known = "" if classes else " This file has no class names: give the index, or convert with classes=[…]."
+        raise TargetError(f"there is no class {name!r}{close}{known} A channel is 'layer:channel', such as 'conv1:17'")
+    return class_index(name, classes)
 
 
 def _direction(layers: LayerTable, where: str, direction: Array) -> Goal:

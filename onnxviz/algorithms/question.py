@@ -14,7 +14,7 @@ from onnxviz.engine.cut import Sketch
 from onnxviz.engine.inputs import as_feeds
 from onnxviz.engine.layers import LayerTable
 from onnxviz.engine.overlays import Changes, counted
-from onnxviz.engine.targets import Of, Target, choose_output, resolve
+from onnxviz.engine.targets import Of, Target, by_index, choose_output, resolve
 from onnxviz.errors import LayerError
 from onnxviz.explanation import Explanation
 from onnxviz.image import ImageInput
@@ -37,7 +37,7 @@ class Question:
     Attributes:
         engine: of the file.
         x: input as the user passed it.
-        target: see :meth:`onnxviz.Explainer.gradient`.
+        target: see :meth:`onnxviz.Explainer.gradient`; names of classes become indices.
         output: the name of the output, where the model has several with a gradient.
         of: ``"logits"`` or ``"probability"``.
     """
@@ -47,6 +47,9 @@ class Question:
     target: Any
     output: str | None
     of: Of
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", by_index(self.target, self.engine.bundle.manifest.classes))
 
     def about(self, target: Any) -> Question:
         """The same question about another target."""

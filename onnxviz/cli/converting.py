@@ -131,7 +131,7 @@ def _config(path: Path | None) -> dict[str, Any]:
     text = _text(path)
     try:
         found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{str(path)!r} is no {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     if not isinstance(found, dict) or (unknown := sorted(found.keys() - CONFIG.keys())):
         name = "" if not isinstance(found, dict) else f"{unknown[0]!r}{nearest(unknown[0], CONFIG)}"
@@ -143,10 +143,10 @@ def _config(path: Path | None) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    from onnxviz.files import accessing
+    from onnxviz.files import accessing, require_readable
 
     with accessing(path, "read"):
-        content = path.read_bytes()
+        content = require_readable(path).read_bytes()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -170,13 +170,15 @@ def _classes(path: Path) -> list[str]:
         return text.splitlines()
     try:
         names = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{str(path)!r} is no JSON: {error}") from error
     if isinstance(names, dict):
         names = names.get("id2label", names)
         if sorted(map(str, range(len(names)))) != sorted(names):
             raise InputError(f"{str(path)!r} has a name for each index from 0 on; got {sorted(names)[:5]}, …")
         names = [names[str(i)] for i in range(len(names))]
+    if not isinstance(names, list) or not all(names):
+        raise InputError(f"{str(path)!r} is a list of names, or a table from index to name, none of them empty")
     return [str(name[-1] if isinstance(name, list) else name) for name in names]
 
 

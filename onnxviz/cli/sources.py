@@ -10,7 +10,7 @@ import typer
 
 from onnxviz.cli.shell import line, progress
 from onnxviz.dataset.files import found, is_picture_file, stored
-from onnxviz.errors import InputError, TargetError, nearest
+from onnxviz.errors import InputError
 
 if TYPE_CHECKING:
     from onnxviz import Explainer
@@ -79,24 +79,10 @@ def target_of(explainer: Explainer, names: Sequence[str] | None) -> Any:
     """
     if not names:
         return None
-    indices = [_class(explainer, name) for name in names]
+    from onnxviz.engine.targets import class_index
+
+    indices = [int(n) if n.lstrip("-").isdigit() else class_index(n, explainer.classes) for n in names]
     return indices[0] if len(indices) == 1 else [indices]
-
-
-def _class(explainer: Explainer, name: str) -> int:
-    if name.lstrip("-").isdigit():
-        return int(name)
-    if explainer.classes is None:
-        raise TargetError(f"there is no class {name!r}: the file has no class names, so give the index")
-    known = list(explainer.classes)
-    same = [i for i, one in enumerate(known) if one == name] or [
-        i for i, one in enumerate(known) if name.casefold() in {part.strip() for part in one.casefold().split(",")}
-    ]
-    if len(same) != 1:
-        if same:
-            raise TargetError(f"the classes {', '.join(map(str, same))} are all called {name!r}: give an index")
-        raise TargetError(f"there is no class {name!r}{nearest(name, known)}")
-    return same[0]
 
 
 def behind(explainer: Explainer, x: Any) -> Any:

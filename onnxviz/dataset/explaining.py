@@ -16,7 +16,7 @@ from onnxviz.dataset.sinks import Sink, sink_of
 from onnxviz.dataset.sources import Indexed, Listed, Source, Stream, source_of
 from onnxviz.dataset.summary import Summary
 from onnxviz.dataset.writing import Writer
-from onnxviz.engine.targets import Of
+from onnxviz.engine.targets import Of, by_index
 from onnxviz.errors import InputError, OptionError
 from onnxviz.manifest import Manifest
 
@@ -76,8 +76,8 @@ def explain_dataset(
         sink: path of the folder, ending with ``.zarr`` or ``.parquet``.
         ex: the Explainer, or the path of its file.
         method: one of ``onnxviz.methods()``; its options, such as ``layer=``, follow as further arguments.
-        target: None (the class on top), a class, ``[[a, b]]``, several for all samples, a weighting (C,), or an integer
-            array with a row for each sample.
+        target: None (the class on top), a class by index or name, ``[[a, b]]``, several for all samples, a weighting
+            (C,), or a list or integer array with a row for each sample.
         of: see :class:`~onnxviz.Explainer`.
         output: see :class:`~onnxviz.Explainer`.
         batch_size: samples that are explained and stored together: a chunk or a file. 32 maps of 227 × 227 are 6 MiB;
@@ -117,7 +117,7 @@ def explain_dataset(
     with _opened(ex) as explainer:
         _require_batched(explainer)
         samples = source_of(source, explainer.engine.bundle.manifest)
-        question = Question(method, target, of, output, options, dtype, top, samples.count)
+        question = Question(method, by_index(target, explainer.classes), of, output, options, dtype, top, samples.count)
         stored = sink_of(sink, batch_size, question.columns(), dtype)
         with closing(stored):
             stored.begin(identity_of(explainer, question, samples, batch_size), samples, resume=resume)

@@ -13,7 +13,7 @@ from onnxviz.dataset.packages import optional
 from onnxviz.dataset.parts import Part, Question, explained
 from onnxviz.dataset.reading import Batch, read_now
 from onnxviz.dataset.sources import Indexed, Source, one_sample
-from onnxviz.engine.targets import Of
+from onnxviz.engine.targets import Of, by_index
 from onnxviz.errors import InputError, OptionError
 from onnxviz.source import Array, Feeds
 
@@ -75,7 +75,7 @@ class ExplainBatch:
         import onnxviz
 
         self.explainer = onnxviz.load(file, **(load or {}))
-        self.question = Question(method, target, of, output, options, dtype, top)
+        self.question = Question(method, by_index(target, self.explainer.classes), of, output, options, dtype, top)
         self.column, self.on_error = column, on_error
         self._shape: tuple[int, ...] | None = None
 

@@ -30,7 +30,8 @@ class Explainer(Reporting, Ascents, Deployment, Timing):
       the decision); an int one class for all samples; an integer array (N,) one class per sample; an integer array
       (N, T) or (1, T), such as ``[[281, 285]]``, T classes per sample from one forward pass, which gives results an
       axis of targets, (N, T, …); a float array (C,) or like the logits a weighting or mask. Where the output has
-      more than two axes a class means that channel summed over the others.
+      more than two axes a class means that channel summed over the others. Where the file names its classes, a name
+      does for an index, alone or in a list: ``"tabby"`` finds ``"tabby, tabby cat"``.
     * ``of``: ``"logits"`` (default: what stands before the last softmax or sigmoid) or ``"probability"``.
     * ``output``: the name of the output, where the model has several; by default the first with a gradient.
 

@@ -62,6 +62,34 @@ def choose_output(manifest: Manifest, name: str | None) -> Output:
     return explainable[0]
 
 
+def called(name: str, classes: Sequence[str]) -> list[int]:
+    """The classes of that name; else those that have it in any case, alone or as one of their names between commas."""
+    said = name.casefold()
+    return [i for i, one in enumerate(classes) if one == name] or [
+        i for i, one in enumerate(classes) if said in {one.casefold(), *map(str.strip, one.casefold().split(","))}
+    ]
+
+
+def class_index(name: str, classes: Sequence[str] | None) -> int:
+    """The class of that name; TargetError where there is none, or more than one."""
+    found = called(name, classes or ())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise TargetError(f"the classes {', '.join(map(str, found))} are all called {name!r}: give an index")
+    unnamed = "" if classes else ": the file has no class names, so give the index, or convert(…, classes=[…])"
+    raise TargetError(f"there is no class {name!r}{nearest(name, classes or ())}{unnamed}")
+
+
+def by_index(target: Any, classes: Sequence[str] | None) -> Any:
+    """A target in which names of classes, wherever they stand in it, are indices; any other as it is."""
+    if isinstance(target, np.ndarray) and target.dtype.kind in "UT":
+        target = target.tolist()
+    if isinstance(target, str):
+        return class_index(target, classes)
+    return [by_index(one, classes) for one in target] if isinstance(target, list | tuple) else target
+
+
 def resolve(target: Any, output: Output, batch: int, dtype: np.dtype[Any]) -> Target:
     """Check a target against the output it is meant for.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxviz.display import size
 from onnxviz.engine.session import runtime
-from onnxviz.engine.targets import Of
+from onnxviz.engine.targets import Of, by_index
 from onnxviz.errors import InputError, OptionError
 from onnxviz.files import accessing, replacing
 from onnxviz.report import model
@@ -66,7 +66,7 @@ def report(
 ) -> Report:
     """Write a report; arguments and errors are those of :meth:`onnxviz.Explainer.report`."""
     chosen = methods if methods is None or isinstance(methods, Mapping) else {name: {} for name in methods}
-    asked = Asked(chosen, target, k, of, output, percentile)
+    asked = Asked(chosen, by_index(target, explainer.engine.bundle.manifest.classes), k, of, output, percentile)
     return write(explainer, samples_of(explainer.engine.bundle.manifest, inputs), path, asked, names)
 
 

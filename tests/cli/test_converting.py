@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import keras
 import numpy as np
@@ -118,9 +119,15 @@ REFUSED = {
     "a missing index": (["plain.onnx", "net.onnx", "--classes", "hole.json"], "has a name for each index from 0 on"),
     "a configuration's key": (["plain.onnx", "net.onnx", "--config", "bad.toml"], "'class'; did you mean 'classes'"),
     "no TOML": (["plain.onnx", "net.onnx", "--config", "none.toml"], "is no TOML"),
+    "a pipe of classes": (["plain.onnx", "net.onnx", "--classes", "pipe"], "pipe is not a file"),
+    "a device": (["plain.onnx", "net.onnx", "--config", "/dev/zero"], "/dev/zero is not a file"),
+    "deep JSON": (["plain.onnx", "net.onnx", "--config", "deep.json"], "is no JSON: maximum recursion depth"),
+    "deep TOML": (["plain.onnx", "net.onnx", "--config", "deep.toml"], "is no TOML: maximum recursion depth"),
+    "a number of classes": (["plain.onnx", "net.onnx", "--classes", "4.json"], "is a list of names"),
+    "a name of no letters": (["plain.onnx", "net.onnx", "--classes", "empty.json"], "none of them empty"),
     "no folder": (["plain.onnx", "x/net.onnx"], "there is no folder x"),
     "no text": (["plain.onnx", "net.onnx", "--classes", "photos/red.png"], "is no text in UTF-8"),
-    "a missing file": (["plain.onnx", "net.onnx", "--classes", "no.txt"], "cannot read no.txt: No such file"),
+    "a missing file": (["plain.onnx", "net.onnx", "--classes", "no.txt"], "there is no file no.txt"),
     "an image that is no table": (["plain.onnx", "net.onnx", "--config", "image.toml"], "image is a table of fields"),
     "classes that are none": (["plain.onnx", "net.onnx", "--config", "classes.json"], "classes is a list of names"),
     "no example": (["plain.onnx", "net.onnx", "--example", "three.txt"], "is no .txt file of numbers"),
@@ -134,6 +141,11 @@ def test_refusals_say_why(case, folder, call):
     (folder / "hole.json").write_text('{"0": "a", "2": "b"}')
     (folder / "bad.toml").write_text("class = []")
     (folder / "none.toml").write_text("= 3")
+    (folder / "deep.json").write_text("[" * 10**5)
+    (folder / "deep.toml").write_text("x = " + "[" * 10**5)
+    (folder / "4.json").write_text("4")
+    (folder / "empty.json").write_text('["a", [], "c", "d"]')
+    os.mkfifo(folder / "pipe")
     (folder / "image.toml").write_text('image = "torchvision"')
     (folder / "classes.json").write_text('{"classes": 3}')
     arguments, message = REFUSED[case]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import onnxviz as ov
-from tests.support import assert_close, model_of, normal, recorded, tensors, torch_gradient, torch_values
+from onnxviz.errors import TargetError
+from tests.support import assert_close, mlp, model_of, normal, recorded, tensors, torch_gradient, torch_values
 
 
 def masked(mask):
@@ -183,3 +184,39 @@ def test_ties_go_to_the_first_class(tmp_path):
     model = model_of("y = MatMul(x, w)", "float[N, 4] x", "float[N, 3] y", weights)
     ex = ov.load(ov.convert(model, tmp_path / "ties.onnx", quiet=True))
     assert ex.gradient(normal(2, 4)).target.tolist() == [0, 0]
+
+
+NAMED = {
+    "one for all": ("egyptian cat", 1),
+    "each sample's": (["cup", "Egyptian cat"], [3, 1]),
+    "several of each": ([["cup", 0, "x:1"]], [[3, 0, 4]]),
+    "an array": (np.array(["cup", "x:1"]), [3, 4]),
+}
+
+
+@pytest.mark.parametrize("case", NAMED)
+@pytest.mark.parametrize("method", ["grad_cam", "occlusion"])
+def test_classes_by_name(pictured, case, method):
+    named, indices = NAMED[case]
+    x = pictured.image_input.encode(np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3), np.uint8))
+    found, expected = (pictured.explain(x, method, target) for target in (named, indices))
+    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.target, expected.target)
+
+
+def test_one_of_the_names_of_a_class(tmp_path):
+    classes = ["tabby, tabby cat", "tiger cat", "Tiger, panthera"]
+    with ov.load(ov.convert(mlp(), tmp_path / "net.onnx", classes=classes, quiet=True), providers="cpu") as ex:
+        x = np.ones((3, 6), np.float32)
+        assert ex.gradient(x, ["Tabby Cat", "tiger", "tiger cat"]).target.tolist() == [0, 2, 1]
+        for wrong, said in (("panther", "there is no class 'panther'"), ("cat", "there is no class 'cat'")):
+            with pytest.raises(TargetError, match=said):
+                ex.gradient(x, wrong)
+
+
+def test_names_that_say_nothing(pictured, subjects):
+    x = np.zeros((1, 3, 12, 12), np.float32)
+    with pytest.raises(TargetError, match=r"the classes 0, 2 are all called 'crane': give an index"):
+        pictured.saliency(x, "crane")
+    with pytest.raises(TargetError, match=r"no class 'cup': the file has no class names, so give the index"):
+        subjects("cnn").explainer.saliency(x, "cup")
