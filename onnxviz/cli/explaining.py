@@ -101,8 +101,9 @@ def explain(
             reported(explainer, inputs, out, target, as_json=as_json, **asked)
             return
         if out is not None and data_set:
-            if percentile is not None:
-                raise OptionError("--percentile is for pictures: a data set keeps the maps as the method defines them")
+            for name, there in (("percentile", percentile), ("view", view != "plot"), ("format", suffix != "png")):
+                if there:
+                    raise OptionError(f"--{name} is for pictures: a data set keeps the maps as the method defines them")
             more = {"batch_size": batch, "workers": workers, "resume": resume, "progress": not as_json}
             asked = {"method": method, "of": of, "output": model_output, **more, **options}
             stored(explainer, inputs, out, target, asked, as_json=as_json)

@@ -86,7 +86,8 @@ def explain_dataset(
         dtype: of the stored maps; ``"float16"`` takes half the room: values below 6e-8 become 0, above 65504 infinite.
         top: how many of the most probable classes are stored; costs a forward pass.
         resume: go on with the sink that is there, if source, file, method and options are the same; what was skipped is
-            not tried again. False begins anew: what is there is removed, if it is a data set of onnxviz.
+            not tried again. False begins anew: what is there is removed once the first batch of the new one is done, if
+            it is a data set of onnxviz.
         on_error: ``"skip"`` goes on without a sample, ``"raise"`` raises InputError; what was done before stays.
         progress: show a bar, on a terminal only.
         ray: run on Ray Data, on all machines of the cluster that ``ray.init`` joined: ``{"concurrency": 8}`` is the

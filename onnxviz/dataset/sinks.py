@@ -8,6 +8,7 @@ at a time writes: it holds a lock on the folder, which ends with it.
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -42,6 +43,8 @@ class Sink(ABC):
     def __init__(self, path: Path, batch_size: int, columns: Sequence[Column], dtype: str) -> None:
         self.path, self.batch_size, self.columns, self.dtype = path, batch_size, columns, dtype
         self._held: int | None = None
+        self._made = self._stored = False
+        self._old: Path | None = None
 
     # ----- what a kind of sink is -----
 
@@ -99,16 +102,24 @@ class Sink(ABC):
             self._begin(identity, source, resume=resume)
             self.open()
 
-    def close(self) -> None:
-        """Let others write."""
-        if self._held is not None:
-            os.close(self._held)
-            self._held = None
-
     def store(self, part: Part) -> None:
         """Write a batch; FileAccessError where the system does not let us."""
         with accessing(self.path, "write"):
             self.write(part)
+            self._stored = True
+            if self._old is not None:
+                shutil.rmtree(self._old)
+                self._old = None
+
+    def close(self) -> None:
+        """Let others write. A new folder to which nothing came goes, and what it took the place of comes back."""
+        if self._made and not self._stored:
+            with accessing(self.path, "write"):
+                shutil.rmtree(_set_aside(self.path))
+                if self._old is not None:
+                    self._old.rename(self.path)
+                    flush(self.path.parent)
+        self._unlock()
 
     def _begin(self, identity: Identity, source: Source, *, resume: bool) -> None:
         self._tidy()
@@ -123,24 +134,30 @@ class Sink(ABC):
                 require_same(self.path, begun[0], identity)
                 require_same_samples(self.path, begun[1], source)
             else:
-                remove(self.path)
+                self._old = _set_aside(self.path)
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _make(self.path.parent)
             aside = _beside(self.path, ASIDE)
             self.make(aside, identity, source)
             flush_tree(aside)
             aside.rename(self.path)
             flush(self.path.parent)
+            self._made = True
             self._lock()
 
     def _lock(self) -> None:
-        self.close()  # that of a folder which is gone
+        self._unlock()  # what was set aside
         try:
             self._held = lock(self.path)
         except BlockingIOError as error:
             raise FileAccessError(
                 f"sink {str(self.path)!r} is being written by another explain_dataset: wait, or give another path"
             ) from error
+
+    def _unlock(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def _tidy(self) -> None:
         """Remove what killed processes left beside the sink."""
@@ -166,12 +183,19 @@ def sink_of(given: Any, batch_size: int, columns: Sequence[Column], dtype: str) 
     return kinds[suffix](Path(given), batch_size, columns, dtype)
 
 
-def remove(path: Path) -> None:
-    """Remove a folder so that it is there or not: renamed first."""
+def _set_aside(path: Path) -> Path:
+    """Rename a folder, so that it is there or not, whatever happens."""
     aside = _beside(path, OLD)
     path.rename(aside)
     flush(path.parent)
-    shutil.rmtree(aside)
+    return aside
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:  # which says nothing of what is there
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from error
 
 
 def flush(path: Path) -> None:

@@ -190,23 +190,30 @@ def source_of(given: Any, manifest: Manifest) -> Source:
     """What a user gave as the source.
 
     Raises:
-        InputError: it is none, or holds nothing.
+        InputError: it is none, holds nothing, or is an array whose rows do not fit.
     """
     if isinstance(given, str | os.PathLike):
         path = Path(given)
         if path.suffix == ".zarr":
-            return Rows(_zarr(path), str(path))
+            return _rows(_zarr(path), manifest, str(path))
         return Files(_found(os.fspath(given)), manifest)
     if isinstance(given, list | tuple) and given and all(isinstance(p, str | os.PathLike) for p in given):
         return Files([Path(p) for p in given], manifest)
     if hasattr(given, "shape") and hasattr(given, "dtype") and hasattr(given, "__getitem__"):
-        return Rows(given)
+        return _rows(given, manifest)
     if isinstance(given, Iterable) and not isinstance(given, Mapping | bytes):
         return Stream(given)
     raise InputError(
         "source is a folder, a glob, a list of paths, a .npy, .csv or .zarr, an array (N, …), or an iterable of pairs "
         f"(name, array); got {type(given).__name__}"
     )
+
+
+def _rows(array: Any, manifest: Manifest, name: str = "") -> Rows:
+    """An array's rows; InputError where none of them fits, for all have one shape."""
+    rows = Rows(array, name)
+    one_sample(np.zeros_like(np.asarray(array[:1])), manifest)
+    return rows
 
 
 def one_sample(x: Any, manifest: Manifest) -> Feeds:

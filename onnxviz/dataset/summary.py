@@ -49,7 +49,9 @@ class Summary:
         parts = [f"{self.path}: {self.explained} of {self.samples} samples explained"]
         parts += [f"{len(self.skipped)} skipped"] if self.skipped else []
         parts += [f"{self.resumed} were there before"] if self.resumed else []
-        parts += [f"{self.seconds:.1f} s, {self.samples_per_second:.1f} samples/s"]
+        parts += (
+            [f"{self.seconds:.1f} s, {self.samples_per_second:.1f} samples/s"] if self.resumed < self.samples else []
+        )
         lines = [f"  skipped {name}: {reason}" for name, reason in self.skipped[:SHOWN]]
         if len(self.skipped) > SHOWN:
             lines.append(f"  … and {len(self.skipped) - SHOWN} more")

@@ -44,6 +44,8 @@ def test_what_cannot_be_read_is_told(colours, folder, call):
     ("arguments", "message"),
     [
         (["--percentile", "99"], "--percentile is for pictures"),
+        (["--view", "overlay"], "--view is for pictures"),
+        (["--format", "npz"], "--format is for pictures"),
         (["-l", "colour", "-l", "relu"], "each layer a sink"),
         (["-m", "gradient"], 'was begun with method="grad_cam", and now method="gradient"'),
         (["-t", "purple"], "there is no class 'purple'"),

@@ -11,7 +11,7 @@ import pytest
 import zarr
 
 import onnxviz as ov
-from onnxviz.errors import InputError, LayerError, MissingDependencyError, OptionError, TargetError
+from onnxviz.errors import FileAccessError, InputError, LayerError, MissingDependencyError, OptionError, TargetError
 
 TARGETS = {
     "the top": None,
@@ -66,12 +66,17 @@ def test_targets_of_each_sample_stay_with_it(network, x, sink, held):
         ({"ray": {}}, OptionError, "'concurrency': the number of actors"),
         ({"sink": "maps.npz"}, OptionError, r"expected a path that ends with \.zarr or \.parquet"),
         ({"sink": 3}, OptionError, "sink=3"),
+        ({"sink": "file/maps.zarr"}, FileAccessError, "cannot write file/maps.zarr: Not a directory"),
+        ({"source": np.zeros((4, 3))}, InputError, r"shape \[1, 3\]"),
     ],
 )
-def test_arguments_that_cannot_be(network, x, tmp_path, asked, error, message):
-    given = {"sink": tmp_path / "maps.zarr", "ex": network, **asked}
+def test_arguments_that_cannot_be(network, x, tmp_path, monkeypatch, asked, error, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    given = {"source": x, "sink": "maps.zarr", "ex": network, **asked}
     with pytest.raises(error, match=message):
-        ov.explain_dataset(x, given.pop("sink"), **given)
+        ov.explain_dataset(given.pop("source"), given.pop("sink"), **given)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_ray_refuses_a_stream(network, x, tmp_path):
