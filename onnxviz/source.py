@@ -150,7 +150,9 @@ def selected(layers: str | Sequence[str] | None, computed: Mapping[str, str], kn
     for pattern in patterns:
         if not any(_fits(pattern, pair) for pair in computed.items()):
             what = "is in the model, but a call computes no tensor with it" if pattern in known else "is unknown"
-            raise LayerError(f"layer {pattern!r} {what}{nearest(pattern, {*computed, *computed.values()})}")
+            there = list(dict.fromkeys(computed.values()))
+            some = f"; layers: {', '.join(there[:5])}{', …' * (len(there) > 5)}"
+            raise LayerError(f"layer {pattern!r} {what}{nearest(pattern, {*computed, *there}) or some}")
     return [tap for tap, layer in computed.items() if any(_fits(pattern, (tap, layer)) for pattern in patterns)]
 
 

@@ -113,7 +113,7 @@ def embed(
     if components > min(features.shape):
         raise OptionError(
             f"components={components}: {len(features)} samples with {features.shape[1]} features have at most "
-            f"{min(features.shape)}"
+            f"{min(features.shape)}: give more samples, or fewer components"
         )
     options: dict[str, Any] = {"components": components, "pool": pool, "features": features.shape[1], "seed": seed}
     shares = None

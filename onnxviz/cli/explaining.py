@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -113,9 +114,9 @@ def explain(
         for path, x in sources:
             found = explainer.explain(x, method, chosen, of=of, output=model_output, **options)
             for raw in found if isinstance(found, list) else [found]:
-                one = raw if percentile is None else raw.normalize(percentile)
-                several = f".{one.layer}" if isinstance(found, list) else ""
+                several = f".{raw.layer}" if isinstance(found, list) else ""
                 file = written.files.path(path, f"{method}{several}.{suffix}".replace("/", "_"))
+                one = _clipped(raw, percentile, drawn=file.suffix != ".npz")
                 _save(one, file, None if file.suffix == ".npz" else behind(explainer, x), view)
                 written.add(path, file, one, as_json=as_json)
         if as_json:
@@ -143,6 +144,17 @@ class _Written:
         if not as_json:
             at = "" if explanation.layer is None else f" at {explanation.layer}"
             line(f"{file}: {', '.join(title for row in titles for title in row)}{at}")
+
+
+def _clipped(explanation: Explanation, percentile: float | None, *, drawn: bool) -> Explanation:
+    """Divided by the percentile, if there is one; what is drawn sums the channels, so that comes first."""
+    if percentile is None:
+        return explanation
+    axes = explanation.axes
+    if drawn and "spatial" in axes and "channel" in axes:
+        summed = explanation.values.sum(axis=tuple(i for i, role in enumerate(axes) if role == "channel"))
+        explanation = replace(explanation, values=summed, axes=tuple(role for role in axes if role != "channel"))
+    return explanation.normalize(percentile)
 
 
 def _save(explanation: Explanation, file: Path, image: Any, view: View) -> None:
@@ -198,7 +210,7 @@ def compare(
             if classes is None:
                 classes = [[index for index, _, _ in explainer.top(x, top)[0]]]
             maps = _maps(explainer, x, method, classes, layer)
-            maps = maps if percentile is None else {name: one.normalize(percentile) for name, one in maps.items()}
+            maps = {name: _clipped(one, percentile, drawn=True) for name, one in maps.items()}
             file = written.files.path(path, "compare.png")
             ov.plot.compare(maps, behind(explainer, x), stack=True).savefig(file, dpi=110)
             for one in maps.values():

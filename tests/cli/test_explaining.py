@@ -132,6 +132,15 @@ def test_percentile_divides_the_map(colours, call):
     np.testing.assert_array_equal(ov.Explanation.load("a.npz").values, expected.values)
 
 
+def test_percentile_of_what_is_drawn(colours, call):
+    """Channels are summed before they are clipped: the scale of the picture ends at ±1."""
+    more = ("-m", "integrated_gradients", "--percentile", "90", "--json")
+    _, rows, _ = call("explain", colours, "photos/red.png", *more)
+    assert (rows[0]["shape"], max(map(abs, rows[0]["range"]))) == ([1, 60, 100], 1)
+    _, rows, _ = call("explain", colours, "photos/red.png", *more, "--out", "a.npz")
+    assert rows[0]["shape"] == [1, 3, 60, 100]
+
+
 REFUSED = {
     "no file": (["photos/none.png"], "there is no file 'photos/none.png'"),
     "an empty glob": (["photos/*.jpg"], "there is no file 'photos/*.jpg'"),

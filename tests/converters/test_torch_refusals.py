@@ -17,7 +17,7 @@ REFUSALS = {
     "wrong keyword": (nn.Linear(6, 2), {"x": normal(1, 6)}, None, InputError, "does not fit forward"),
     "unknown layer": (models.Shared(), IMAGE, ["haed"], LayerError, "'haed' is unknown; did you mean 'head'"),
     "idle layer": (models.Shared(), IMAGE, ["idle"], LayerError, "'idle' is in the model, but"),
-    "nothing like it": (models.Shared(), IMAGE, ["x.*"], LayerError, "'x.\\*' is unknown$"),
+    "nothing like it": (models.Shared(), IMAGE, ["x.*"], LayerError, "'x.\\*' is unknown; layers: "),
     "lazy": (nn.LazyLinear(3), normal(1, 6), None, UnsupportedModelError, "call the model once"),
     "data decide": (models.Failing(), normal(1, 6), None, UnsupportedModelError, "tracing it with torch.export failed"),
     "function": (torch.relu, normal(1, 6), None, UnsupportedModelError, "expected a torch.nn.Module"),
