@@ -64,7 +64,9 @@ def fields_of(processor: Any) -> dict[str, Any]:
     config = _config(processor)
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "of unnamed type")
     if "sampling_rate" in config:
-        raise OptionError(f"the processor {kind} prepares sound, not pictures: its configuration alone does not do; pass the object")
+        raise OptionError(
+            f"the processor {kind} prepares sound, not pictures: its configuration alone does not do; pass the object"
+        )
     for name, value in config.items():
         if value and ((name.startswith("do_") and name not in _DONE | _NOTHING) or name in _OTHER):
             raise OptionError(f"the image processor {kind} has {name}={value!r}, which an ImageInput cannot describe")
