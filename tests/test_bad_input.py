@@ -87,7 +87,7 @@ TARGETS = {
     "three axes": ("cnn", [[[1]]], ["(1, 1, 1)", "(N, T)"]),
     "none": ("cnn", np.zeros((0,), int), ["(0,)"]),
     "none of several": ("cnn", np.zeros((2, 0), int), ["(2, 0)"]),
-    "text": ("cnn", "cat", ["integer"]),
+    "text": ("cnn", "cat", ["no class 'cat'", "give the index"]),
     "an object": ("cnn", object(), ["integer"]),
     "ragged": ("cnn", [[1], [1, 2]], ["target"]),
     "a date": ("cnn", np.datetime64("2020-01-01"), ["integer"]),

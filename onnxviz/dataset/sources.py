@@ -212,7 +212,10 @@ def source_of(given: Any, manifest: Manifest) -> Source:
 def _rows(array: Any, manifest: Manifest, name: str = "") -> Rows:
     """An array's rows; InputError where none of them fits, for all have one shape."""
     rows = Rows(array, name)
-    one_sample(np.zeros_like(np.asarray(array[:1])), manifest)
+    try:
+        one_sample(np.zeros_like(np.asarray(array[:1])), manifest)
+    except InputError as error:
+        raise InputError(f"source: {error}") from error
     return rows
 
 

@@ -69,10 +69,10 @@ def _decode(path: str | os.PathLike[str]) -> Array:
     from PIL import Image, UnidentifiedImageError
 
     name = repr(os.fspath(path))
-    file = Path(path)
-    if file.exists() and not (file.is_file() or file.is_dir()):
-        raise InputError(f"cannot read the picture {name}: it is a pipe or a device")
     try:
+        file = Path(path)
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise InputError(f"cannot read the picture {name}: it is a pipe or a device")
         with Image.open(path) as image:
             return _stored(image, name)
     except UnidentifiedImageError as error:
