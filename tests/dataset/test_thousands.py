@@ -107,6 +107,7 @@ def assert_alike(file: Path, found: dict, samples: tuple[int, ...]) -> None:
     ("network", "method", "given"),
     [
         ("squeezenet", "saliency", "files"),
+        ("squeezenet", "saliency", "arrays"),
         ("squeezenet", "grad_cam", "files"),
         ("resnet18", "saliency", "files"),
         ("resnet18", "saliency", "arrays"),
