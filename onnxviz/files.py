@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from onnxviz.errors import FileAccessError, FileFormatError
+from onnxviz.errors import FileAccessError, FileFormatError, InputError
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +50,12 @@ def require_readable(path: str | os.PathLike[str]) -> Path:
             raise FileFormatError(f"{file} is not a file")
         file.open("rb").close()
     return file
+
+
+def require_no_pipe(path: Path) -> None:
+    """Raise InputError for a pipe or a device, which might never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"cannot read {str(path)!r}: it is a pipe or a device")
 
 
 @contextmanager

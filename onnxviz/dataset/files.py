@@ -75,9 +75,9 @@ def load(path: Path, *, mapped: Literal["r"] | None = None) -> Array | dict[str,
     """
     import numpy as np
 
-    from onnxviz.files import DAMAGE
+    from onnxviz.files import DAMAGE, require_no_pipe
 
-    require_file(path)
+    require_no_pipe(path)
     try:
         loaded = np.load(path, allow_pickle=False, mmap_mode=mapped)
         return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
@@ -85,12 +85,6 @@ def load(path: Path, *, mapped: Literal["r"] | None = None) -> Array | dict[str,
         raise
     except DAMAGE as error:
         raise InputError(f"{str(path)!r} is no {path.suffix} file of numbers: {error}") from error
-
-
-def require_file(path: Path) -> None:
-    """Raise InputError for a pipe or a device, which might never end."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError(f"cannot read {str(path)!r}: it is a pipe or a device")
 
 
 def _series(path: Path, tensor: Tensor) -> Array:
@@ -109,7 +103,9 @@ def _series(path: Path, tensor: Tensor) -> Array:
 
 def _rows(path: Path) -> list[list[float]]:
     """The numbers of a .csv file, whose first row may name the columns."""
-    require_file(path)
+    from onnxviz.files import require_no_pipe
+
+    require_no_pipe(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -43,7 +43,7 @@ class Sink(ABC):
     def __init__(self, path: Path, batch_size: int, columns: Sequence[Column], dtype: str) -> None:
         self.path, self.batch_size, self.columns, self.dtype = path, batch_size, columns, dtype
         self._held: int | None = None
-        self._made = self._stored = False
+        self._empty = False  # made here, and nothing came yet
         self._old: Path | None = None
 
     # ----- what a kind of sink is -----
@@ -106,14 +106,14 @@ class Sink(ABC):
         """Write a batch; FileAccessError where the system does not let us."""
         with accessing(self.path, "write"):
             self.write(part)
-            self._stored = True
+            self._empty = False
             if self._old is not None:
                 shutil.rmtree(self._old)
                 self._old = None
 
     def close(self) -> None:
         """Let others write. A new folder to which nothing came goes, and what it took the place of comes back."""
-        if self._made and not self._stored:
+        if self._empty:
             with accessing(self.path, "write"):
                 shutil.rmtree(_set_aside(self.path))
                 if self._old is not None:
@@ -142,7 +142,7 @@ class Sink(ABC):
             flush_tree(aside)
             aside.rename(self.path)
             flush(self.path.parent)
-            self._made = True
+            self._empty = True
             self._lock()
 
     def _lock(self) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from onnxviz.arguments import as_array
 from onnxviz.errors import InputError
+from onnxviz.files import require_no_pipe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -70,9 +71,7 @@ def _decode(path: str | os.PathLike[str]) -> Array:
 
     name = repr(os.fspath(path))
     try:
-        file = Path(path)
-        if file.exists() and not (file.is_file() or file.is_dir()):
-            raise InputError(f"cannot read the picture {name}: it is a pipe or a device")
+        require_no_pipe(Path(path))
         with Image.open(path) as image:
             return _stored(image, name)
     except UnidentifiedImageError as error:
